@@ -1,0 +1,5 @@
+"""`python -m nlp_tasks`."""
+
+from nlp_tasks.cli import main
+
+main()

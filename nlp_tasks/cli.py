@@ -1,0 +1,242 @@
+"""The command line. TensorFlow is imported only by what needs it."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlp_tasks import __version__, recipe, tasks
+from nlp_tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from nlp_tasks.run import Run
+
+_UNWRITABLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="nlp-tasks")
+def cli() -> None:
+    """Small language models of your own: trained here, scored honestly, shipped as one folder that takes strings.
+
+    Start with: nlp-tasks run sentiment/sample
+    """
+
+
+def main() -> None:
+    """Entry point: user errors are one message and exit code 2, Ctrl-C is 130, anything else is a defect with its trace."""
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except UserError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        place = error.filename or "the output"
+        click.echo(str(UserError(f"cannot write {place}: {error.strerror}",
+                                 "free some space, or choose other places with --run-dir and --export-dir")), err=True)  # fmt: skip
+        sys.exit(2)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("\nstopped; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that `run`, `train`, `evaluate` and `export` share."""
+    options = [
+        click.option("--data-dir", envvar="TFDS_DATA_DIR", help="Where prepared TensorFlow data sets lie."),
+        click.option("--run-dir", default="runs", show_default=True, help="Parent of the run folder."),
+        click.option("--export-dir", default="saved_models", show_default=True, help="Parent of the export."),
+        click.option("--strategy", default="auto", show_default=True,
+                     type=click.Choice(["auto", "cpu", "gpu", "mirrored", "multi_worker"]), help="Devices to train on."),
+        click.option("--seed", type=click.IntRange(min=0), help="Writes training.seed."),
+        click.option("--name", help="Name of the run, for variants; the recipe's name where not given."),
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a value, e.g. training.epochs=3."),
+    ]  # fmt: skip
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, name: str | None, **places: Any) -> Run:
+    if seed is not None:
+        settings = (*settings, f"training.seed={seed}")
+    content = recipe.load(name_of_recipe, lambda task: tasks.find(task).recipe_type, settings)
+    run_name = name or Path(name_of_recipe.removesuffix(".toml")).name
+    if not name and not name_of_recipe.endswith(".toml"):
+        run_name = name_of_recipe.replace("/", "-")
+    if not run_name or "/" in run_name or run_name.startswith("."):
+        raise UserError(f"--name {run_name!r}: not a name for a folder", "use letters, digits, - and _")
+    if content.data.source == "files":
+        _check_files(content.data)
+    from nlp_tasks.run import Run
+
+    return Run(content, run_name, **places)
+
+
+def _check_files(data: recipe.Data) -> None:
+    """Missing files are told at once, before TensorFlow is imported."""
+    from nlp_tasks.data.sources import Files
+
+    for split in filter(None, (data.train, data.validation, data.test)):
+        Files(data, {}, ()).path(split)
+
+
+@cli.command()
+@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
+@_run_options
+@click.option("--restart", is_flag=True, help="Forget an earlier run of this name.")
+def run(recipes: tuple[str, ...], **options: Any) -> None:
+    """Train, score on the test split, export. The same command again resumes an interrupted run.
+
+    RECIPE is a name that `nlp-tasks list` shows, or the path of a TOML file.
+    """
+    from nlp_tasks.report import summary
+
+    if len(recipes) > 1 and options["name"]:
+        raise UserError("--name with several recipes", "run them one by one to name them")
+    runs = [_open(name, **options) for name in recipes]
+    scores = {opened.name: opened.run() for opened in runs}
+    click.echo(summary(scores, {name: content["headline"] for name, content in scores.items()}))
+
+
+@cli.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@_run_options
+@click.option("--restart", is_flag=True, help="Forget an earlier run of this name.")
+def train(recipe_name: str, **options: Any) -> None:
+    """Train only; the test split stays unscored."""
+    opened = _open(recipe_name, **options)
+    opened.train()
+    click.echo(f"trained: {opened.folder}")
+
+
+@cli.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@_run_options
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="validation", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def evaluate(recipe_name: str, split: str, as_json: bool, **options: Any) -> None:
+    """Scores of a trained run on a split."""
+    from nlp_tasks.report import table, with_interval
+
+    content = _open(recipe_name, **options).evaluate(split)
+    if as_json:
+        click.echo(json.dumps(content))
+        return
+    rows = [[name, with_interval(name, content)] for name in content["scores"]]
+    click.echo(table(rows, ("metric", f"{split}, 95 % interval")))
+
+
+@cli.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@_run_options
+def export(recipe_name: str, **options: Any) -> None:
+    """Write a new version of a trained run's SavedModel."""
+    click.echo(str(_open(recipe_name, **options).export()))
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def list_recipes(as_json: bool) -> None:
+    """The recipes that come with the package, with their measured scores."""
+    from nlp_tasks.report import table, with_interval
+
+    measured = recipe.measured()
+    entries = []
+    for name in recipe.names():
+        content = recipe.load(name, lambda task: tasks.find(task).recipe_type)
+        scores = measured.get(name)
+        entries.append({
+            "recipe": name, "task": content.task.name, "data": content.data.source, "needs": content.needs(),
+            "minutes": content.minutes, "description": content.description, "measured": scores,
+        })  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(entries, indent=1, ensure_ascii=False))
+        return
+    rows = [
+        [e["recipe"], e["data"], e["needs"], f"{e['minutes']:g}" if e["minutes"] else "–",
+         f"{e['measured']['headline']} {with_interval(e['measured']['headline'], e['measured'])}" if e["measured"] else "–"]
+        for e in entries
+    ]  # fmt: skip
+    click.echo(table(rows, ("recipe", "data", "needs", "minutes", "test score, 95 % interval"), right=(3,)))
+
+
+def _verb(name: str, help_text: str) -> click.Command:
+    @click.command(
+        name, help=f"{help_text}\n\nMODEL is an export (saved_models/NAME) or a run folder; one text a line, order kept."
+    )
+    @click.argument("model")
+    @click.argument("file", type=click.Path(allow_dash=True), default="-")
+    @click.option("--format", "style", type=click.Choice(["text", "jsonl", "tsv"]), default="text", show_default=True)
+    def command(model: str, file: str, style: str) -> None:
+        from nlp_tasks.inference import find_verb, load
+
+        if file != "-" and not Path(file).is_file():
+            raise UserError(f"no file {file}", "give a file with one text a line, or - for standard input")
+        loaded = load(model)
+        verb = find_verb(loaded.task, name)
+        prompt = file == "-" and sys.stdin.isatty()
+        lines = _prompt() if prompt else _lines(file)
+        for text, answer in _paired(lines, lambda rows: loaded.stream(name, rows, batch=1 if prompt else 64)):
+            click.echo(_shown(verb.text, text, answer, style))
+            sys.stdout.flush()
+
+    return command
+
+
+def _lines(file: str) -> Iterator[str]:
+    """Lines of a file or of standard input; bytes that are no UTF-8 become U+FFFD, as in the model."""
+    with click.open_file(file, "rb") as stream:
+        for line in stream:
+            yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+
+
+def _prompt() -> Iterator[str]:
+    click.echo("one text a line, Ctrl-D ends", err=True)
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            click.echo(err=True)
+            return
+
+
+def _paired(lines: Iterator[str], stream: Callable[[Iterator[tuple[str]]], Iterator[Any]]) -> Iterator[tuple[str, Any]]:
+    """Each answer beside its line; a line is forgotten when its answer was given."""
+    waiting: list[str] = []
+
+    def rows() -> Iterator[tuple[str]]:
+        for line in lines:
+            waiting.append(line)
+            yield (line,)
+
+    for answer in stream(rows()):
+        yield waiting.pop(0), answer
+
+
+def _shown(text: Callable[[dict[str, Any]], str], line: str, answer: dict[str, Any], style: str) -> str:
+    if style == "jsonl":
+        return json.dumps({"text": line, **answer}, ensure_ascii=False)
+    if style == "tsv":
+        return "\t".join([line.replace("\t", " "), text(answer)])
+    return text(answer)
+
+
+for _name, _help in tasks.VERBS.items():
+    cli.add_command(_verb(_name, _help))

@@ -1,0 +1,1 @@
+"""Rows and where they came from; splits; the encoded store; batches."""

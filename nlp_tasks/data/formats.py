@@ -1,0 +1,155 @@
+"""Files to rows: CSV, TSV, JSON Lines, and one folder a label. Lines end at `\\n` only; a review may hold U+0085."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from nlp_tasks.data.rows import Counts, Row, Where
+from nlp_tasks.errors import UserError
+
+Columns = Mapping[str, Sequence[str]]
+"""Canonical column name → the names by which a header line may call it, first choice first."""
+
+csv.field_size_limit(sys.maxsize)
+
+
+def read_file(path: Path, columns: Columns, order: Sequence[str], counts: Counts) -> Iterator[Row]:
+    """Rows of a file, or of a folder that holds one folder a label.
+
+    Args:
+        path: `.csv`, `.tsv` / `.tab` / `.txt` (tab-separated, quotes are text), `.jsonl` / `.ndjson` or a folder.
+        columns: the columns to find; each row's `fields` has exactly these keys.
+        order: the columns of a file without header line, from left to right.
+        counts: is told about what was left out.
+
+    Raises:
+        UserError: missing or empty file, other ending, broken line, missing column: with file:line.
+    """
+    if path.is_dir():
+        return _read_folders(path, columns)
+    if not path.is_file():
+        raise UserError(f"no file {path}", "check data.directory and the name of the split's file in [data]")
+    readers = {".csv": _csv, ".tsv": _tsv, ".tab": _tsv, ".txt": _tsv}
+    if path.suffix in readers:
+        return _table(path, readers[path.suffix](path), columns, order, counts)
+    if path.suffix in (".jsonl", ".ndjson"):
+        return _read_json_lines(path, columns, counts)
+    raise UserError(
+        f"{path}: unknown kind of file {path.suffix!r}",
+        "give .csv, .tsv, .jsonl, or a folder with one folder of .txt files a label",
+    )
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their end; a byte-order mark is left out. Invalid UTF-8 is refused with its line."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                received = raw[error.start : error.start + 4].hex(" ")
+                raise UserError(
+                    f"{path}:{number}: invalid UTF-8 at byte {error.start} of the line ({received})",
+                    "convert the file to UTF-8, for example: iconv -f latin1 -t utf-8 FILE",
+                ) from None
+            yield number, text
+
+
+def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in lines(path):
+        yield number, line.removesuffix("\n").removesuffix("\r").split("\t")
+
+
+def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((line for _, line in lines(path)), strict=True)
+    start = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(
+                f"{path}:{start}: broken CSV: {error}",
+                'close the quotes and double those inside ("" for "), or save the file as .tsv, where quotes are text',
+            ) from None
+        yield start, cells
+        start = reader.line_num + 1
+
+
+def _table(
+    path: Path, table: Iterator[tuple[int, list[str]]], columns: Columns, order: Sequence[str], counts: Counts
+) -> Iterator[Row]:
+    places: dict[str, int] | None = None
+    for number, cells in table:
+        if not any(cells):
+            counts.dropped["blank line"] += 1
+            continue
+        if places is None:
+            places = _header(cells, columns)
+            if places is not None:
+                continue
+            places = {name: index for index, name in enumerate(order) if name in columns}
+        if len(cells) <= max(places.values()):
+            missing = ", ".join(name for name, index in places.items() if index >= len(cells))
+            raise UserError(
+                f"{path}:{number}: {len(cells)} column(s), no {missing}: {_excerpt(cells[0])}",
+                f"each row needs the columns {', '.join(places)}, or a header line that names them",
+            )
+        yield Row({name: cells[index] for name, index in places.items()}, Where(str(path), number))
+    if places is None:
+        raise UserError(f"{path}: empty file", "give a file with at least one row")
+
+
+def _header(cells: list[str], columns: Columns) -> dict[str, int] | None:
+    """Column → its index where the cells are a header line; None where they are data."""
+    known = [cell.strip().lower() for cell in cells]
+    places = {}
+    for name, candidates in columns.items():
+        found = [known.index(candidate.lower()) for candidate in candidates if candidate.lower() in known]
+        if not found:
+            return None
+        places[name] = found[0]
+    return places
+
+
+def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[Row]:
+    empty = True
+    for number, line in lines(path):
+        if not line.strip():
+            counts.dropped["blank line"] += 1
+            continue
+        empty = False
+        try:
+            content = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{number}: broken JSON: {error}", "each line must be one JSON object") from None
+        if not isinstance(content, dict):
+            raise UserError(f"{path}:{number}: a {type(content).__name__}, not an object", 'write {"text": …, "label": …}')
+        fields = {}
+        for name, candidates in columns.items():
+            found = [content[candidate] for candidate in candidates if content.get(candidate) is not None]
+            if not found or isinstance(found[0], (dict, list)):
+                raise UserError(f"{path}:{number}: no {name} (keys: {', '.join(content) or 'none'})",
+                                f"each line needs the keys {', '.join(columns)}")  # fmt: skip
+            fields[name] = found[0] if isinstance(found[0], str) else json.dumps(found[0])
+        yield Row(fields, Where(str(path), number))
+    if empty:
+        raise UserError(f"{path}: empty file", "give a file with at least one row")
+
+
+def _read_folders(path: Path, columns: Columns) -> Iterator[Row]:
+    text, label = tuple(columns)[:2]
+    files = sorted(file for file in path.glob("*/*") if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise UserError(f"{path}: no files in folders below it", "lay it out as FOLDER/LABEL/ANY-NAME.txt, one text a file")
+    for file in files:
+        yield Row({text: "".join(line for _, line in lines(file)), label: file.parent.name}, Where(str(file), 1))
+
+
+def _excerpt(text: str, length: int = 60) -> str:
+    return repr(text if len(text) <= length else text[: length - 1] + "…")

@@ -1,0 +1,45 @@
+"""A row of data that knows where it came from, and the counts of what was read and dropped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Where(NamedTuple):
+    """A place a person can open: `file:line` (for a data set without lines, its name and the number of the row)."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: the text of each column, and its place."""
+
+    fields: dict[str, str]
+    where: Where
+
+
+@dataclass
+class Counts:
+    """How many rows were read, and how many left out, by reason."""
+
+    read: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def keep(self, rows: Iterator[Row]) -> Iterator[Row]:
+        for row in rows:
+            self.read += 1
+            yield row
+
+    def __str__(self) -> str:
+        text = f"{self.read:,} rows"
+        for reason, count in sorted(self.dropped.items()):
+            text += f", {count:,} left out ({reason})"
+        return text

@@ -1,0 +1,147 @@
+"""Where rows come from: files, TensorFlow Datasets, the toy world. Nothing here imports TensorFlow before it must."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from nlp_tasks.data.formats import Columns, read_file
+from nlp_tasks.data.rows import Counts, Row, Where
+from nlp_tasks.errors import UserError
+from nlp_tasks.recipe import Data
+
+
+class Source(Protocol):
+    """Rows by what a recipe calls a split: a path, or a split expression."""
+
+    def rows(self, split: str, counts: Counts) -> Iterator[Row]:
+        """Rows in an order that never changes."""
+
+    def fingerprint(self, split: str) -> str:
+        """A hash of the content: equal if and only if the rows are."""
+
+
+class Files:
+    """Files and folders, each named by a path or by a path below `directory`."""
+
+    def __init__(self, data: Data, columns: Columns, order: Sequence[str]) -> None:
+        self._data, self._columns, self._order = data, columns, order
+
+    def rows(self, split: str, counts: Counts) -> Iterator[Row]:
+        return counts.keep(read_file(self.path(split), self._columns, self._order, counts))
+
+    def fingerprint(self, split: str) -> str:
+        path = self.path(split)
+        digest = hashlib.sha256()
+        for file in sorted(path.glob("*/*")) if path.is_dir() else [path]:
+            if path.is_dir():
+                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()
+
+    def path(self, split: str) -> Path:
+        """The file or folder of a split. Raises UserError where there is none."""
+        path = Path(self._data.directory).expanduser() / Path(split).expanduser()
+        if not path.exists():
+            origin = f"the data comes from {self._data.origin}; " if self._data.origin else ""
+            raise UserError(f"no file {path}", f"{origin}name the files by data.train, data.test and data.directory in the recipe, "
+                            "or by --set data.train=FILE")  # fmt: skip
+        return path
+
+
+class TensorFlowDatasets:
+    """A prepared data set of the TFDS catalogue; never downloads by itself."""
+
+    def __init__(self, data: Data, columns: Columns, data_dir: str | None) -> None:
+        import tensorflow_datasets as tfds
+
+        self._name, self._columns = data.source.removeprefix("tfds:"), columns
+        prepare = f"tfds build {self._name}" + (f" --data_dir {data_dir}" if data_dir else "")
+        hint = f"prepare it once, with network: {prepare}; or point --data-dir (TFDS_DATA_DIR) to where it is"
+        if data.origin:
+            hint += f". It comes from {data.origin}" + (f" ({data.licence})" if data.licence else "")
+        try:
+            self._builder = tfds.builder(self._name, data_dir=data_dir)
+            prepared = self._builder.is_prepared()
+        except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
+            first = str(error).strip().split("\n")[0]
+            raise UserError(f"data set {self._name!r} is not known or not prepared: {first}", hint) from None
+        if not prepared:
+            raise UserError(f"data set {self._name!r} is not prepared in {self._builder.data_dir}", hint)
+
+    def rows(self, split: str, counts: Counts) -> Iterator[Row]:
+        return counts.keep(self._rows(split))
+
+    def fingerprint(self, split: str) -> str:
+        """Version and checksummed size of the shards: they change whenever a data set is prepared anew from other data."""
+        digest = hashlib.sha256(f"{self._builder.info.full_name} {split}".encode())
+        for file in sorted(Path(self._builder.data_dir).glob("*.tfrecord*")):
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()
+
+    def _rows(self, split: str) -> Iterator[Row]:
+        import tensorflow_datasets as tfds
+
+        features = self._builder.info.features
+        found = {}
+        for name, candidates in self._columns.items():
+            present = [candidate for candidate in candidates if candidate in features]
+            if not present:
+                raise UserError(f"data set {self._name!r} has no column for {name}: it has {', '.join(features)}",
+                                f"name the column in [data], for example {name}_column = \"…\"")  # fmt: skip
+            found[name] = present[0]
+        try:
+            dataset = self._builder.as_dataset(split=split, shuffle_files=False)
+        except (ValueError, AssertionError, KeyError) as error:
+            raise UserError(f"data set {self._name!r} has no split {split!r}: {str(error).strip().splitlines()[0]}",
+                            f"it has: {', '.join(self._builder.info.splits)}") from None  # fmt: skip
+        place = f"tfds:{self._name}/{split}"
+        for number, example in enumerate(tfds.as_numpy(dataset), 1):
+            where = Where(place, number)
+            yield Row({name: _text(example[key], features[key], where) for name, key in found.items()}, where)
+
+
+def _text(value: object, feature: object, where: Where) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: invalid UTF-8 at byte {error.start}", "prepare the data set from UTF-8 text") from None
+    if hasattr(feature, "int2str"):
+        if int(value) < 0:  # type: ignore[call-overload]
+            raise UserError(f"{where}: the label is withheld (-1)", "name a split that has labels")
+        return feature.int2str(int(value))  # type: ignore[call-overload]
+    return str(value)
+
+
+class ToyWorld:
+    """The small world of a task, made in memory; `module` has `generate(split) -> tuples`, one item a column of `order`."""
+
+    def __init__(self, task: str, order: Sequence[str]) -> None:
+        self._module = importlib.import_module(f"nlp_tasks.data.toy_world.{task}")
+        self._order = order
+
+    def rows(self, split: str, counts: Counts) -> Iterator[Row]:
+        rows = enumerate(self._module.generate(split), 1)
+        return counts.keep(
+            Row(dict(zip(self._order, row, strict=True)), Where(f"toy_world/{split}", number)) for number, row in rows
+        )
+
+    def fingerprint(self, split: str) -> str:
+        return hashlib.sha256(repr(list(self._module.generate(split))).encode()).hexdigest()
+
+
+def open_source(data: Data, task: str, columns: Columns, order: Sequence[str], data_dir: str | None) -> Source:
+    """The source that `[data] source` names."""
+    if data.source == "files":
+        return Files(data, columns, order)
+    if data.source == "toy_world":
+        return ToyWorld(task, order)
+    if data.source.startswith("tfds:"):
+        return TensorFlowDatasets(data, columns, data_dir)
+    raise UserError(f"data.source = {data.source!r}: not a known source", 'expected "files", "tfds:NAME" or "toy_world"')

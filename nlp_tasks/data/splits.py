@@ -1,0 +1,119 @@
+"""train, validation and test: as the recipe names them, or held out of train so that equal texts stay on one side."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from nlp_tasks.data.rows import Counts, Row
+from nlp_tasks.data.sources import Source
+from nlp_tasks.errors import UserError
+from nlp_tasks.recipe import Data
+
+SPLITS = ("train", "validation", "test")
+
+
+class Splits:
+    """The three splits of a recipe.
+
+    Args:
+        source: where rows come from.
+        data: the recipe's `[data]`.
+        key: the column whose text decides the side of a held-out row.
+    """
+
+    def __init__(self, source: Source, data: Data, key: str) -> None:
+        self._source, self._data, self._key = source, data, key
+        self.counts = {split: Counts() for split in SPLITS}
+        if not data.train and data.source != "toy_world":
+            raise UserError("data.train is not set", "name the training data, for example --set data.train=FILE")
+        self._named = {split: getattr(data, split) or (split if data.source == "toy_world" else "") for split in SPLITS}
+        self._sentences: _Sentences | None = None
+
+    def rows(self, split: str) -> Iterator[Row]:
+        """Rows of "train", "validation" or "test", always in the same order."""
+        counts = self.counts[split] = Counts()
+        if self._named[split] and split != "train":
+            return self._source.rows(self._named[split], counts)
+        return self._counted(self._train_rows(split), counts)
+
+    def fingerprint(self) -> str:
+        """Hash of all the data a run reads."""
+        parts = [self._source.fingerprint(name) for name in self._named.values() if name]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def describe(self, split: str) -> str:
+        """Where a split comes from, in words."""
+        if self._named[split]:
+            return self._named[split]
+        share = self._data.validation_share if split == "validation" else self._data.test_share
+        unit = "sentences" if split == "validation" and self._data.validation_unit == "sentence" else "rows"
+        return f"{share:.0%} of the {unit} of {self._named['train']}"
+
+    def _counted(self, rows: Iterable[Row], counts: Counts) -> Iterator[Row]:
+        return counts.keep(iter(rows))
+
+    def _train_rows(self, wanted: str) -> Iterator[Row]:
+        """Rows of the training file that are on the side of `wanted`."""
+        dropped = self.counts[wanted]
+        hold_test = 0.0 if self._named["test"] else self._data.test_share
+        hold_validation = 0.0 if self._named["validation"] else self._data.validation_share
+        by_sentence = hold_validation > 0 and self._data.validation_unit == "sentence"
+        if by_sentence and self._sentences is None:
+            texts = (row.fields[self._key] for row in self._source.rows(self._named["train"], Counts()))
+            self._sentences = _Sentences(texts, hold_validation)
+        inner = Counts()
+        for row in self._source.rows(self._named["train"], inner):
+            text = row.fields[self._key]
+            position = _unit_hash("test", text)
+            side = "test" if position < hold_test else "train"
+            if side == "train" and by_sentence:
+                assert self._sentences is not None
+                side = self._sentences.side(text)
+            elif side == "train" and _unit_hash("validation", text) < hold_validation:
+                side = "validation"
+            if side == wanted:
+                yield row
+            elif side == "phrase" and wanted == "train":
+                dropped.dropped["phrase of a held-out sentence"] += 1
+        dropped.dropped.update(inner.dropped if wanted == "train" else {})
+
+
+class _Sentences:
+    """Which rows are held-out sentences, and which are their phrases.
+
+    A row is a sentence if it stands inside no other row. Of the sentences, a share is held out. A row of two or more tokens that
+    stands inside a held-out sentence is a phrase of it; single words belong to every sentence and stay.
+
+    Example: of "a fine film", "fine film" and "fine", with the first held out: validation, phrase, train.
+    """
+
+    def __init__(self, texts: Iterable[str], share: float) -> None:
+        rows = {" ".join(text.split()) for text in texts}
+        inside: set[str] = set()
+        sentences = []
+        for row in sorted(rows, key=lambda row: (-len(row.split()), row)):
+            if row not in inside:
+                sentences.append(row)
+                inside.update(part for part in _parts(row) if part in rows)
+        self._held = {row for row in sentences if len(row.split()) > 1 and _unit_hash("validation", row) < share}
+        self._phrases = {part for row in self._held for part in _parts(row) if part in rows and " " in part}
+
+    def side(self, text: str) -> str:
+        row = " ".join(text.split())
+        return "validation" if row in self._held else "phrase" if row in self._phrases else "train"
+
+
+def _parts(row: str) -> Iterator[str]:
+    """All shorter runs of tokens of a row."""
+    tokens = row.split()
+    for start in range(len(tokens)):
+        for end in range(start + 1, len(tokens) + 1):
+            if end - start < len(tokens):
+                yield " ".join(tokens[start:end])
+
+
+def _unit_hash(purpose: str, text: str) -> float:
+    """A number in [0, 1) that depends on the text and what it is for, and on nothing else."""
+    digest = hashlib.blake2b(f"{purpose}\0{text}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

@@ -1,0 +1,142 @@
+"""The encoded store: each split once, as memory-mapped arrays in the smallest dtype. Larger than memory works by construction."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+Ragged = tuple[np.ndarray, np.ndarray]
+"""Flat values, and the length of each row."""
+
+
+class Store:
+    """One split on disk.
+
+    `NAME.npy` holds a field's values; a ragged field has `NAME.row_splits.npy` too.
+
+    Args:
+        folder: what `write_store` wrote.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: int = json.loads((folder / "store.json").read_text())["rows"]
+        self.values: dict[str, np.ndarray] = {}
+        self.row_splits: dict[str, np.ndarray] = {}
+        for path in sorted(folder.glob("*.npy")):
+            name, _, part = path.stem.partition(".")
+            (self.row_splits if part else self.values)[name] = np.load(
+                path, mmap_mode="r" if path.stat().st_size > 4096 else None
+            )
+
+    def lengths(self, field: str) -> np.ndarray:
+        """`<int64>[rows]`: how many values a ragged field has in each row."""
+        return np.diff(self.row_splits[field])
+
+    def batch(self, rows: np.ndarray, size: int, width: Callable[[str, int], int]) -> dict[str, np.ndarray]:
+        """A padded batch.
+
+        Args:
+            rows: `<int64>[n]`, the rows of the batch, n ≤ size.
+            size: rows of the result; those beyond n are empty and weigh nothing.
+            width: padded width of a ragged field, from its name and its longest row; longer rows are cut.
+
+        Returns:
+            For a dense field `[size]`; for a ragged one `<int32>[size, width]` padded by 0 and `NAME_lengths <int32>[size]`;
+            `weight <float32>[size]`: 1, or 0 for the rows that fill up; `row <int32>[size]`: number of the row in the batch.
+        """
+        batch: dict[str, np.ndarray] = {}
+        for name, values in self.values.items():
+            if name not in self.row_splits:
+                dense = np.zeros((size, *values.shape[1:]), np.int32 if values.dtype.kind in "iu" else values.dtype)
+                dense[: len(rows)] = values[rows]
+                batch[name] = dense
+                continue
+            starts = self.row_splits[name][rows]
+            lengths = self.row_splits[name][rows + 1] - starts
+            columns = width(name, int(lengths.max(initial=1)))
+            lengths = np.minimum(lengths, columns)
+            mask = np.arange(columns) < lengths[:, None]
+            padded = np.zeros((size, columns), np.int32)
+            # One slice a row keeps the reads contiguous on disk; the assignment by mask is one pass.
+            flat = [values[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+            padded[: len(rows)][mask] = np.concatenate(flat) if flat else []
+            batch[name] = padded
+            batch[f"{name}_lengths"] = np.concatenate([lengths, np.zeros(size - len(rows), np.int64)]).astype(np.int32)
+        batch["weight"] = (np.arange(size) < len(rows)).astype(np.float32)
+        batch["row"] = np.arange(size, dtype=np.int32)
+        return batch
+
+
+def write_store(folder: Path, chunks: Iterable[tuple[int, Mapping[str, np.ndarray | Ragged]]]) -> Store:
+    """Writes a store beside `folder`, then renames it: a store that exists is whole.
+
+    Args:
+        folder: where it will be; must not exist.
+        chunks: (rows, fields) each; a field is an array `[rows, …]`, or (flat values, lengths).
+    """
+    beside = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    writers: dict[str, _ArrayWriter] = {}
+
+    def writer_of(name: str, first: np.ndarray) -> _ArrayWriter:
+        if name not in writers:
+            writers[name] = _ArrayWriter(beside / f"{name}.npy", first)
+        return writers[name]
+
+    rows = 0
+    for count, fields in chunks:
+        for name, content in fields.items():
+            values = content
+            if isinstance(content, tuple):
+                values, lengths = content
+                splits = writer_of(f"{name}.row_splits", np.zeros(1, np.int64))
+                splits.append(splits.last + np.cumsum(lengths, dtype=np.int64))
+            assert isinstance(values, np.ndarray)
+            writer_of(name, values[:0]).append(values)
+        rows += count
+    for writer in writers.values():
+        writer.close()
+    (beside / "store.json").write_text(json.dumps({"rows": rows}))
+    os.replace(beside, folder)
+    return Store(folder)
+
+
+class _ArrayWriter:
+    """Appends to a `.npy` file; on closing, integers are stored in the smallest dtype that holds them."""
+
+    def __init__(self, path: Path, first: np.ndarray) -> None:
+        self._path, self._raw = path, path.with_suffix(".raw")
+        self._dtype, self._tail = first.dtype, first.shape[1:]
+        self._count, self._largest, self._smallest, self.last = 0, 0, 0, 0
+        self._file = self._raw.open("wb")
+        self.append(first)
+
+    def append(self, values: np.ndarray) -> None:
+        if not len(values):
+            return
+        self._file.write(np.ascontiguousarray(values, self._dtype).tobytes())
+        self._count += len(values)
+        if self._dtype.kind in "iu":
+            self.last = int(values.reshape(-1)[-1])
+            self._largest = max(self._largest, int(values.max()))
+            self._smallest = min(self._smallest, int(values.min()))
+
+    def close(self) -> None:
+        self._file.close()
+        dtype = self._dtype
+        if dtype.kind in "iu":
+            dtype = np.promote_types(np.min_scalar_type(self._largest), np.min_scalar_type(self._smallest))
+        shape = (self._count, *self._tail)
+        out = np.lib.format.open_memmap(self._path, mode="w+", dtype=dtype, shape=shape)
+        if self._count:
+            raw = np.memmap(self._raw, dtype=self._dtype, mode="r", shape=shape)
+            for start in range(0, self._count, 1 << 20):
+                out[start : start + (1 << 20)] = raw[start : start + (1 << 20)]
+        out.flush()
+        self._raw.unlink()

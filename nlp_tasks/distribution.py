@@ -1,0 +1,125 @@
+"""Devices by name; the batch in shards; sums over all of them. The same weights on one device as on many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_tasks.errors import UserError
+
+NAMES = ("auto", "cpu", "gpu", "mirrored", "multi_worker")
+
+
+def strategy(name: str) -> tf.distribute.Strategy:
+    """The strategy that `--strategy` names.
+
+    auto: all GPUs of this machine, else the CPU; multi_worker where TF_CONFIG is set. mirrored: all GPUs, else all (virtual) CPU
+    devices. The default strategy stands for one CPU.
+
+    Raises:
+        UserError: gpu without a GPU, multi_worker without TF_CONFIG.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "auto":
+        name = "multi_worker" if os.environ.get("TF_CONFIG") else "mirrored" if len(gpus) > 1 else "gpu" if gpus else "cpu"
+    if name == "gpu" and not gpus:
+        raise UserError(
+            "--strategy gpu: TensorFlow sees no GPU here", "use --strategy cpu, or install tensorflow[and-cuda] with its driver"
+        )
+    if name == "multi_worker" and not os.environ.get("TF_CONFIG"):
+        raise UserError(
+            "--strategy multi_worker: TF_CONFIG is not set", "set TF_CONFIG on each worker, as TensorFlow's guide describes"
+        )
+    if name == "cpu":
+        return tf.distribute.get_strategy()
+    if name == "gpu":
+        return tf.distribute.OneDeviceStrategy(gpus[0].name)
+    if name == "mirrored":
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
+    """Where a model and its optimizer are built.
+
+    Every replica makes the same update from the same summed gradient, so assignments need no reduction of their own: variables
+    get the aggregation ONLY_FIRST_REPLICA.
+    """
+
+    def creator(following: Callable[..., tf.Variable], **arguments: Any) -> tf.Variable:
+        arguments["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        return following(**arguments)
+
+    stack = ExitStack()
+    stack.enter_context(strategy.scope())
+    if strategy.num_replicas_in_sync > 1:
+        stack.enter_context(tf.variable_creator_scope(creator))
+    return stack
+
+
+def shard(strategy: tf.distribute.Strategy, batch: Any) -> Any:
+    """Splits a nest of arrays, rows first, into one contiguous part a replica.
+
+    All parts have the same number of rows; the last ones are filled up by zeros (`weight` 0), and may hold nothing else. The field
+    `row` keeps numbering the rows of the whole batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return tf.nest.map_structure(tf.convert_to_tensor, batch)
+
+    def part(context: tf.distribute.experimental.ValueContext) -> Any:
+        def take(array: np.ndarray) -> tf.Tensor:
+            array = np.asarray(array)
+            size = -(-len(array) // replicas)
+            taken = array[context.replica_id_in_sync_group * size :][:size]
+            return tf.convert_to_tensor(np.pad(taken, [(0, size - len(taken))] + [(0, 0)] * (taken.ndim - 1)))
+
+        return tf.nest.map_structure(take, batch)
+
+    return strategy.experimental_distribute_values_from_function(part)
+
+
+def gather(strategy: tf.distribute.Strategy, nest: Any, rows: int) -> Any:
+    """The inverse of `shard` for what each replica returned: arrays of `rows` rows."""
+
+    def join(value: Any) -> np.ndarray:
+        return np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)])[:rows]
+
+    if strategy.num_replicas_in_sync == 1:
+        return tf.nest.map_structure(lambda value: value.numpy()[:rows], nest)
+    return tf.nest.map_structure(join, nest)
+
+
+def all_sum(values: Any) -> Any:
+    """Sums a nest of tensors over all replicas, in replica context; sparse gradients stay sparse."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return values
+    flat = tf.nest.flatten(values)
+    return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.SUM, flat)) if flat else values
+
+
+def check_precision(precision: str) -> None:
+    """Refuses bfloat16 where neither a GPU nor the CPU has a unit for it: it is many times slower there."""
+    if precision != "mixed_bfloat16" or tf.config.list_physical_devices("GPU"):
+        return
+    flags = cpu_flags()
+    if not {"avx512_bf16", "amx_bf16"} & flags:
+        raise UserError("training.precision = 'mixed_bfloat16': this CPU has no bfloat16 unit (avx512_bf16, amx_bf16)",
+                        "use training.precision = \"float32\"; bfloat16 would be many times slower here")  # fmt: skip
+
+
+def cpu_flags() -> set[str]:
+    """What the CPU can do, as Linux names it; empty where that is not to be had."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return set()
+    lines = [line for line in info.read_text().split("\n") if line.startswith(("flags", "Features"))]
+    return set(lines[0].split(":", 1)[1].split()) if lines else set()

@@ -1,0 +1,171 @@
+"""Writes a SavedModel that takes strings and gives answers, and checks it in a process that has neither keras nor this package."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nlp_tasks.errors import UserError
+from nlp_tasks.layers.model import variables_by_name
+from nlp_tasks.tasks.task import Task
+
+TOLERANCE = 1e-4
+"""Largest difference of a number between the live model and the reloaded one: padding and batch differ, float sums with them."""
+
+Functions = Mapping[str, Callable[..., dict[str, tf.Tensor]]]
+
+
+def functions(task: Task, model: keras.Model) -> Functions:
+    """The graph functions of a task: those that scoring calls are those that the export holds."""
+    made = {}
+    for name, signature in task.signatures(model).items():
+        inputs = [tf.TensorSpec([None], tf.string, name=argument) for argument in signature.inputs]
+        made[name] = tf.function(signature.function, autograph=False, input_signature=inputs)
+    return made
+
+
+def write(
+    task: Task, model: keras.Model, signatures: Functions, folder: Path, *,
+    extra: Mapping[str, str], samples: Sequence[tuple[str, ...]],
+) -> Path:  # fmt: skip
+    """Writes the next version below `folder`; until it is whole and checked, its name begins with a dot.
+
+    Args:
+        folder: `saved_models/NAME`; a version is a folder below it, as TensorFlow Serving mounts them.
+        extra: files for `assets.extra/`, by name.
+        samples: inputs of serving_default for the self-check.
+
+    Returns:
+        The folder of the new version.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.partial"):
+        shutil.rmtree(left)
+    version = max(versions(folder), default=0) + 1
+    beside = folder / f".{version}.partial"
+    module = tf.Module()
+    module.model_variables = list(variables_by_name(model).values())
+    module.resources = task.resources()
+    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
+    inputs = {name: signature.inputs for name, signature in task.signatures(model).items()}
+    extra = {**extra, "signatures.json": json.dumps(inputs, indent=1) + "\n"}
+    try:
+        tf.saved_model.save(module, str(beside), signatures=concrete)
+        ops = check(beside, signatures["serving_default"], inputs["serving_default"], samples)
+        (beside / "assets.extra").mkdir()
+        for name, text in {**extra, "ops.txt": "\n".join(ops) + "\n"}.items():
+            (beside / "assets.extra" / name).write_text(text)
+    except tf.errors.OpError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise UserError(
+            f"{folder}: cannot write the export: {error.message.splitlines()[0]}", "is the disk full or read-only?"
+        ) from None
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    os.replace(beside, folder / str(version))
+    return folder / str(version)
+
+
+def versions(folder: Path) -> list[int]:
+    """Numbers of the versions below a folder, ascending."""
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / "saved_model.pb").is_file())
+
+
+def check(
+    folder: Path, live: Callable[..., dict[str, tf.Tensor]], names: Sequence[str], samples: Sequence[tuple[str, ...]]
+) -> list[str]:
+    """Reloads an export in a fresh process and compares its answers with the live model's.
+
+    Args:
+        folder: the SavedModel.
+        live: its serving_default, of the model in memory.
+        names: of the inputs.
+        samples: what to answer.
+
+    Returns:
+        The names of its ops.
+
+    Raises:
+        UserError: an op that TensorFlow Serving does not have.
+        RuntimeError: other answers, or it does not load: a defect of ours.
+    """
+    columns = [np.array([text.encode() for text in column], object) for column in zip(*samples, strict=True)]
+    with tempfile.TemporaryDirectory() as place:
+        inputs, outputs = Path(place, "inputs.json"), Path(place, "outputs.npz")
+        inputs.write_text(json.dumps(dict(zip(names, zip(*samples, strict=True), strict=True))))
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _FRESH_PROCESS, str(folder), str(inputs), str(outputs)], capture_output=True, text=True
+        )
+        if done.returncode == 3:
+            raise UserError(f"the export would need ops that no server has: {done.stdout.strip()}",
+                            "write the signature with core TensorFlow ops only")  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"the export does not run in a fresh process:\n{done.stderr[-3000:]}")
+        ops = json.loads(done.stdout.strip().splitlines()[-1])
+        with np.load(outputs) as reloaded:
+            # One answer a row, whatever stands beside it: the live model gets the samples in other batches.
+            for start in range(0, len(samples), 7):
+                answers = live(*(tf.constant(column[start : start + 7]) for column in columns))
+                for name, value in answers.items():
+                    _compare(name, value.numpy(), reloaded[name][start : start + 7])
+    return ops
+
+
+def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> None:
+    if live.dtype.kind == "f":
+        worst = float(np.abs(live - reloaded).max(initial=0.0))
+        if not worst <= TOLERANCE:
+            raise RuntimeError(f"self-check: {name} of the reloaded export differs by {worst:g} from the live model's")
+    elif [str(x) for x in np.ravel(live)] != [str(x) for x in np.ravel(reloaded)]:
+        raise RuntimeError(f"self-check: {name} of the reloaded export differs from the live model's")
+
+
+_FRESH_PROCESS = '''
+import importlib.machinery, json, os, sys
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+class Finder(importlib.machinery.PathFinder):
+    """As on a server: no keras, no nlp_tasks."""
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] in ("keras", "nlp_tasks", "tensorflow_text"):
+            return None
+        return super().find_spec(name, path, target)
+
+sys.meta_path = [Finder if f is importlib.machinery.PathFinder else f for f in sys.meta_path if "editable" not in repr(f)]
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+
+folder, inputs, outputs = sys.argv[1:]
+for name in ("keras", "nlp_tasks"):
+    assert name not in sys.modules, name
+saved = saved_model_pb2.SavedModel()
+saved.ParseFromString(open(os.path.join(folder, "saved_model.pb"), "rb").read())
+graph = saved.meta_graphs[0].graph_def
+ops = {node.op for node in graph.node} | {node.op for f in graph.library.function for node in f.node_def}
+functions = {f.signature.name for f in graph.library.function}
+ops = sorted(ops - functions)
+refused = [op for op in ops if op_def_registry.get(op) is None or "PyFunc" in op or op.startswith("Xla")]
+if refused:
+    print(", ".join(refused))
+    sys.exit(3)
+loaded = tf.saved_model.load(folder)
+function = loaded.signatures["serving_default"]
+answers = function(**{name: tf.constant(column) for name, column in json.load(open(inputs)).items()})
+arrays = {name: value.numpy() for name, value in answers.items()}
+np.savez(outputs, **{name: array.astype("S") if array.dtype == object else array for name, array in arrays.items()})
+print(json.dumps(ops))
+'''

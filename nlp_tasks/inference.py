@@ -1,0 +1,126 @@
+"""A trained model back in memory, from a run folder or an export: lines in, answers out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_tasks import export, recipe, tasks
+from nlp_tasks.errors import UserError
+from nlp_tasks.tasks.task import Task
+from nlp_tasks.training import build, load_weights
+
+Answer = Callable[..., dict[str, tf.Tensor]]
+
+
+class Loaded:
+    """A model that answers.
+
+    Attributes:
+        task: the class of its task, which says which verbs it has.
+        functions: its graph functions by signature.
+    """
+
+    def __init__(
+        self, task: type[Task], functions: dict[str, Answer], names: dict[str, Sequence[str]], keep: object = None
+    ) -> None:
+        self.task, self.functions, self._names = task, functions, names
+        self._keep = keep  # the variables of a SavedModel die with what loaded them
+
+    def __call__(
+        self, signature: str, inputs: Sequence[tuple[str, ...]], batch: int = 64, advance: Callable[[int], None] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Answers of many inputs, in their order; each batch holds texts of like length. `advance` is told of each."""
+        order = sorted(range(len(inputs)), key=lambda index: sum(map(len, inputs[index])))
+        parts = []
+        for start in range(0, max(1, len(order)), batch):
+            rows = [inputs[index] for index in order[start : start + batch]]
+            columns = zip(*rows, strict=True) if rows else [()] * len(self._names[signature])
+            named = zip(self._names[signature], columns, strict=True)
+            tensors = {name: tf.constant(column, tf.string, [len(rows)]) for name, column in named}
+            parts.append({name: value.numpy() for name, value in self.functions[signature](**tensors).items()})
+            if advance:
+                advance(len(rows))
+        place = np.argsort(order)
+        return {name: _stack([part[name] for part in parts])[place] for name in parts[0]}
+
+    def stream(self, verb_name: str, lines: Iterable[tuple[str, ...]], batch: int = 64) -> Iterator[dict[str, Any]]:
+        """The answers of a verb, as they become ready, in order."""
+        verb = find_verb(self.task, verb_name)
+        lines = iter(lines)
+        while chunk := list(islice(lines, batch)):
+            yield from verb.answers(self(verb.signature, chunk))
+
+    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """One dict a text, for a sentiment model `{"label": …, "probability": …, "probabilities": …}`."""
+        return list(self.stream("predict", ((text,) for text in texts)))
+
+
+def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenates along rows; other dimensions are padded to the largest."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    fill: Any = b"" if parts[0].dtype == object else 0
+    padded = [
+        np.pad(p, [(0, 0), *((0, n - k) for n, k in zip(shape, p.shape[1:], strict=True))], constant_values=fill) for p in parts
+    ]
+    return np.concatenate(padded)
+
+
+def find_verb(task: type[Task], name: str) -> Any:
+    """The verb of a task by name."""
+    for verb in task.verbs:
+        if verb.name == name:
+            return verb
+    raise UserError(f"this model cannot {name}", "it can: " + ", ".join(verb.name for verb in task.verbs))
+
+
+def load(path: str | Path) -> Loaded:
+    """A run folder, an export (`saved_models/NAME` or one version below it)."""
+    path = Path(path)
+    if (path / "saved_model.pb").is_file():
+        return _load_export(path)
+    if path.is_dir() and (found := export.versions(path)):
+        return _load_export(path / str(found[-1]))
+    if (path / "recipe.toml").is_file():
+        return load_run(path)[0]
+    what = "is empty of both" if path.is_dir() else "does not exist" if not path.exists() else "is a file"
+    raise UserError(f"{path} is neither a SavedModel nor a run folder: it {what}", "give saved_models/NAME or runs/NAME")
+
+
+def load_run(folder: Path) -> tuple[Loaded, Task, Any]:
+    """A trained run: what answers, its task, and its model."""
+    weights = folder / "checkpoints" / "chosen.npz"
+    if not weights.is_file():
+        raise UserError(f"{folder} is not trained to the end", "go on with `nlp-tasks train` and the same recipe")
+    task = open_task(recipe.load(str(folder / "recipe.toml"), lambda name: tasks.find(name).recipe_type), folder)
+    model = build(task, task.recipe.training)
+    load_weights(model, weights)
+    names = {name: signature.inputs for name, signature in task.signatures(model).items()}
+    return Loaded(type(task), dict(export.functions(task, model)), names), task, model
+
+
+def open_task(content: recipe.Recipe, folder: Path) -> Task:
+    """The task of a run folder, its resources loaded."""
+    task = tasks.find(content.task.name)(content)
+    task.load(folder / "resources")
+    return task
+
+
+def _load_export(path: Path) -> Loaded:
+    description = path / "assets.extra" / "recipe.toml"
+    if not description.is_file():
+        raise UserError(f"{path} is a SavedModel, but not of nlp-tasks: it has no {description.name} in assets.extra",
+                        "use tf.saved_model.load for it, or give an export of `nlp-tasks export`")  # fmt: skip
+    task = tasks.find(recipe.load(str(description), lambda name: tasks.find(name).recipe_type).task.name)
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, tf.errors.OpError, ValueError) as error:
+        raise UserError(f"{path}: not a whole SavedModel: {str(error).splitlines()[0]}", "export it again") from None
+    names = json.loads((path / "assets.extra" / "signatures.json").read_text())
+    return Loaded(task, dict(loaded.signatures), names, keep=loaded)

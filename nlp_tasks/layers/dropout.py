@@ -1,0 +1,105 @@
+"""Randomness with an address: a function of (seed and step, place in the model, global row, position), never of a state.
+
+So a resumed run draws what the undisturbed one drew, and two devices draw what one does.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+
+class Noise(NamedTuple):
+    """Where in a training the numbers are drawn. None in its place means: no noise, this is not training."""
+
+    seed: tf.Tensor
+    """`<uint32>[]`: mixed from the recipe's seed and the step."""
+    rows: tf.Tensor
+    """`<uint32>[rows]`: number of each row in the global batch."""
+
+
+def random_bytes(noise: Noise, place: str, size: int | tf.Tensor) -> tf.Tensor:
+    """Uniform bytes, `<uint8>[rows, size]`. The first n of a row are the same whatever `size` is.
+
+    Four bytes come from one 32-bit hash (the finaliser of MurmurHash3, Appleby 2011) of a counter that the row's key starts.
+    """
+    place_key = tf.constant(zlib.crc32(place.encode()), tf.uint32)
+    key = _mix(_mix(noise.seed ^ place_key) + noise.rows * tf.constant(0x9E3779B9, tf.uint32))
+    words = (size + 3) // 4
+    counter = tf.cast(tf.range(words), tf.uint32) * tf.constant(0x85EBCA77, tf.uint32)
+    bits = tf.bitcast(_mix(key[:, None] + counter), tf.uint8)
+    return tf.reshape(bits, [tf.shape(noise.rows)[0], words * 4])[:, :size]
+
+
+def _mix(x: tf.Tensor) -> tf.Tensor:
+    def shifted(x: tf.Tensor, bits: int) -> tf.Tensor:
+        return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(bits, tf.uint32)))
+
+    x = shifted(x, 16) * tf.constant(0x85EBCA6B, tf.uint32)
+    x = shifted(x, 13) * tf.constant(0xC2B2AE35, tf.uint32)
+    return shifted(x, 16)
+
+
+def _threshold(rate: float) -> int:
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout rate {rate}: expected 0 ≤ rate < 1")
+    return min(255, round(rate * 256))
+
+
+class Dropout(keras.layers.Layer):
+    """Inverted dropout (Srivastava 2014), with the mask drawn by address.
+
+    Args:
+        rate: share of values set to zero, rounded to a multiple of 1/256.
+        shared_time: one mask for all time steps (variational dropout, Gal & Ghahramani 2016).
+
+    Call arguments:
+        inputs: `<float>[rows, features]` or `<float>[rows, time, features]`.
+        noise: None leaves the inputs as they are.
+    """
+
+    def __init__(self, rate: float, *, shared_time: bool = False, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.rate, self.shared_time = rate, shared_time
+        self._dropped = _threshold(rate)
+
+    def call(self, inputs: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+        if noise is None or not self._dropped:
+            return inputs
+        shape = tf.shape(inputs)
+        time = 1 if inputs.shape.rank == 2 or self.shared_time else shape[1]
+        features = inputs.shape[-1]
+        stride = -(-features // 4) * 4
+        drawn = random_bytes(noise, self.name, time * stride)
+        drawn = tf.reshape(drawn, [shape[0], time, stride])[:, :, :features]
+        if inputs.shape.rank == 2:
+            drawn = drawn[:, 0]
+        scale = tf.constant(256 / (256 - self._dropped), inputs.dtype)
+        return inputs * tf.where(drawn >= tf.constant(self._dropped, tf.uint8), scale, tf.zeros([], inputs.dtype))
+
+
+class TokenDropout(keras.layers.Layer):
+    """Replaces tokens by another id at random, in training (word dropout, Iyyer 2015).
+
+    Args:
+        rate: share of tokens, rounded to a multiple of 1/256.
+        replacement: the id that comes in their place; the padding id 0 is never replaced.
+
+    Call arguments:
+        ids: `<int32>[rows, tokens]`.
+        noise: None leaves the ids as they are.
+    """
+
+    def __init__(self, rate: float, replacement: int, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.rate, self.replacement = rate, replacement
+        self._dropped = _threshold(rate)
+
+    def call(self, ids: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+        if noise is None or not self._dropped:
+            return ids
+        drawn = random_bytes(noise, self.name, tf.shape(ids)[1])
+        return tf.where((drawn < tf.constant(self._dropped, tf.uint8)) & (ids != 0), self.replacement, ids)

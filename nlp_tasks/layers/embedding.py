@@ -1,0 +1,34 @@
+"""Word vectors. Their gradient stays sparse (`tf.IndexedSlices`), so that a step's cost does not grow with the vocabulary."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+
+class Embedding(keras.layers.Layer):
+    """A table of vectors, one a row.
+
+    Args:
+        size: number of ids.
+        features: length of a vector.
+        scale: the initial values are uniform in [-scale, scale].
+
+    Call arguments:
+        ids: `<int32>[…]`.
+
+    Returns:
+        `<float>[…, features]`.
+    """
+
+    def __init__(self, size: int, features: int, *, scale: float = 0.05, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.size, self.features, self.scale = size, features, scale
+
+    def build(self, ids_shape: tuple[int | None, ...]) -> None:
+        initializer = keras.initializers.RandomUniform(-self.scale, self.scale)
+        # Autocast would turn the table, and with it the gradient, into a dense tensor of another dtype.
+        self.table = self.add_weight(shape=(self.size, self.features), initializer=initializer, name="table", autocast=False)
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.gather(self.table.value, ids), self.compute_dtype)

@@ -1,0 +1,343 @@
+"""Recipes: TOML files, read into frozen structs. An error names file, line, key path, what was received, the nearest key."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from nlp_tasks.errors import UserError, nearest
+
+Positive = Annotated[int, Meta(gt=0)]
+NonNegative = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A `[section]` of a recipe. Unknown keys are refused."""
+
+
+class TaskSection(Section, frozen=True, kw_only=True):
+    """`[task]`: which module of `nlp_tasks.tasks` this recipe is for."""
+
+    name: str
+
+
+class Data(Section, frozen=True, kw_only=True):
+    """`[data]`: where the examples come from. Tasks add their own keys (columns, languages, …).
+
+    source: "files", "tfds:NAME" (any prepared TensorFlow Datasets name) or "toy_world".
+    directory: folder that relative paths of train, validation and test start from (files only).
+    train, validation, test: a path, or a TFDS split expression such as "train[:90%]". An empty validation is held out of
+        train (validation_share), an empty test as well (test_share); equal texts always stay on one side.
+    validation_unit: "row", or "sentence": rows that stand inside another row are its phrases, and follow it.
+    origin, licence: shown when the data is missing, and kept in the report.
+    """
+
+    source: str = "files"
+    origin: str = ""
+    licence: str = ""
+    directory: str = ""
+    train: str = ""
+    validation: str = ""
+    test: str = ""
+    validation_share: Share = 0.1
+    validation_unit: Literal["row", "sentence"] = "row"
+    test_share: Share = 0.1
+
+
+class Text(Section, frozen=True, kw_only=True):
+    """`[text]`: from characters to tokens.
+
+    blank: strings that are read as spaces of the same length (offsets stay true), such as "<br />".
+    minimum_count, maximum_tokens: which tokens get into the vocabulary.
+    """
+
+    lowercase: bool = True
+    blank: tuple[str, ...] = ()
+    minimum_count: Positive = 1
+    vocabulary_size: Positive = 200_000
+
+
+class Training(Section, frozen=True, kw_only=True):
+    """`[training]`: what changes the weights. Where things lie and which devices is in the command.
+
+    batch_tokens: tokens of a step over all devices, padding included. batch_rows: at most so many rows.
+    buckets: number of distinct batch widths (each is one shape).
+    warmup_steps, decay: the learning rate rises linearly to `learning_rate`, then follows `decay` to zero.
+    clip_norm: largest global norm of the gradient, after the sum over devices; 0 switches it off.
+    evaluations: how often an epoch the validation data is looked at.
+    watch, patience: stop after `patience` evaluations without a better `watch`; 0 never stops early.
+    average_last: average the weights of so many last evaluations if that is better on validation data; 0 or 1: do not.
+    precision: "mixed_bfloat16" is refused where the CPU has no bfloat16 unit; "float64" is for checking.
+    compile: compile the step by XLA (once a shape).
+    """
+
+    seed: NonNegative = 1
+    epochs: Positive = 10
+    batch_tokens: Positive = 8192
+    batch_rows: Positive = 64
+    buckets: Positive = 8
+    optimizer: Literal["sgd", "adam", "adamw", "adagrad"] = "adam"
+    learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
+    warmup_steps: NonNegative = 0
+    decay: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "constant"
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    clip_norm: Annotated[float, Meta(ge=0)] = 5.0
+    evaluations: Positive = 1
+    watch: str = "loss"
+    patience: NonNegative = 3
+    average_last: NonNegative = 0
+    precision: Literal["float32", "float64", "mixed_bfloat16"] = "float32"
+    compile: bool = False
+    checkpoint_seconds: Annotated[float, Meta(ge=0)] = 60.0
+    tensorboard: bool = False
+
+
+class Export(Section, frozen=True, kw_only=True):
+    """`[export]`: compare: how many answers of the reloaded folder are compared with the live model's."""
+
+    compare: Annotated[int, Meta(ge=1)] = 200
+
+
+class Anchor(Section, frozen=True, kw_only=True):
+    """`[[anchor]]`: a published score to stand beside ours. comparable = false marks other data, split or metric (≠)."""
+
+    metric: str
+    value: float
+    source: str
+    comparable: bool = True
+
+
+class Recipe(Section, frozen=True, kw_only=True):
+    """A whole recipe. A task declares a subclass that types its own `[data]`, `[text]` and `[model]`."""
+
+    task: TaskSection
+    data: Data
+    text: Text = Text()
+    model: Any = None
+    training: Training = Training()
+    export: Export = Export()
+    anchor: tuple[Anchor, ...] = ()
+    description: str = ""
+    minutes: Annotated[float, Meta(ge=0)] = 0.0
+
+    def resolved(self) -> str:
+        """The recipe as TOML, every default written out."""
+        return to_toml(msgspec.to_builtins(self))
+
+    def needs(self) -> str:
+        """What must be there before this recipe runs."""
+        if self.data.source == "toy_world":
+            return "nothing"
+        if self.data.source.startswith("tfds:"):
+            return f"TFDS {self.data.source.removeprefix('tfds:')}"
+        return "your files"
+
+    def identity(self) -> str:
+        """SHA-256 of everything that changes the result: the recipe without folders, notes and anchors."""
+        content = msgspec.to_builtins(self)
+        for key in ("description", "minutes", "anchor", "export"):
+            content.pop(key)
+        for key in ("directory", "origin", "licence"):
+            content["data"].pop(key)
+        if self.data.source == "files":
+            for split in ("train", "validation", "test"):
+                content["data"][split] = Path(content["data"][split]).name
+        for key in ("checkpoint_seconds", "tensorboard"):
+            content["training"].pop(key)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def folder() -> Path:
+    """The folder of the recipes that come with the package: inside it in a wheel, `tasks/` beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parent / "tasks"
+
+
+def measured() -> dict[str, Any]:
+    """Scores by recipe, from the file that `benchmarks/recipes.py` writes."""
+    path = folder() / "measured.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def names() -> list[str]:
+    """Names of all recipes that come with the package, such as `sentiment/imdb`."""
+    root = folder()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/*.toml"))
+
+
+def find(name: str) -> Path:
+    """The file of a recipe given by name or by path."""
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"no recipe file {name}", "give the path of a TOML file, or a name that `nlp-tasks list` shows")
+        return path
+    path = folder() / f"{name}.toml"
+    if name not in names():
+        raise UserError(f"unknown recipe {name!r}", nearest(name, names()) + " (`nlp-tasks list` shows all)")
+    return path
+
+
+def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterable[str] = ()) -> Recipe:
+    """Reads, extends, overrides and validates a recipe.
+
+    Args:
+        name: a recipe's name or the path of a TOML file.
+        recipe_type: gives the Recipe subclass of a task by the task's name.
+        settings: overrides such as `training.epochs=3`; the value is TOML, or a plain string where it is not.
+    """
+    content, places = _read(find(name), ())
+    for setting in settings:
+        _override(content, places, setting)
+    task = content.get("task", {})
+    if not isinstance(task, dict) or not isinstance(task.get("name"), str):
+        raise UserError(f"{find(name)}: no [task] name", 'start the recipe with [task] and name = "sentiment" or the like')
+    expected = _locate(recipe_type, task["name"], places)
+    try:
+        return msgspec.convert(content, expected, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explain(error, content, expected, places) from None
+
+
+def _locate(recipe_type: Callable[[str], type[Recipe]], task: str, places: dict[str, str]) -> type[Recipe]:
+    try:
+        return recipe_type(task)
+    except UserError as error:
+        raise UserError(f"{places.get('task.name', 'recipe')}: {error.message}", error.hint) from None
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Content of a TOML file with what it extends, and `file:line` of each key path."""
+    if path in above:
+        raise UserError(f"{path}: extends itself", "break the circle of `extends`")
+    try:
+        source = path.read_bytes().decode("utf-8")
+        content = tomllib.loads(source)
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: not UTF-8 (byte {error.start})", "save the recipe as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found.group(1)) if found else source.count("\n") + 1
+        raise UserError(f"{path}:{line}: broken TOML: {error}", "see https://toml.io for the form of a TOML file") from None
+    places = {key: f"{path}:{line}" for key, line in key_lines(source).items()}
+    base = content.pop("extends", None)
+    if base is None:
+        return content, places
+    if not isinstance(base, str):
+        raise UserError(f"{places['extends']}: extends = {base!r}: expected a recipe's name", 'write extends = "sentiment/imdb"')
+    beside = path.parent / base
+    base_path = beside if base.endswith(".toml") and beside.is_file() else find(base)
+    lower, lower_places = _read(base_path, (*above, path))
+    return _merge(lower, content), {**lower_places, **places}
+
+
+def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            other_kind = "kind" in value and value["kind"] != below.get("kind")
+            merged[key] = value if other_kind else _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _override(content: dict[str, Any], places: dict[str, str], setting: str) -> None:
+    key, separator, raw = setting.partition("=")
+    path = key.strip().split(".")
+    if not separator or len(path) < 2 or not all(path):
+        raise UserError(f"--set {setting}: expected section.key=value", "write for example --set training.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw
+    section = content
+    for part in path[:-1]:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            raise UserError(f"--set {setting}: {part} is not a section", "write for example --set training.epochs=3")
+    section[path[-1]] = value
+    places[".".join(path)] = f"--set {setting}"
+
+
+def key_lines(source: str) -> dict[str, int]:
+    """Line number of each key path of a TOML text (first line of the value; sections by their header).
+
+    Example:
+        >>> key_lines("[training]\\nepochs = 3")
+        {'training': 1, 'training.epochs': 2}
+    """
+    lines: dict[str, int] = {}
+    section = ""
+    for number, line in enumerate(source.split("\n"), 1):
+        if header := re.match(r"\s*\[{1,2}\s*([A-Za-z0-9_.\-\" ]+?)\s*\]{1,2}", line):
+            section = header.group(1).replace('"', "")
+            lines.setdefault(section, number)
+        elif key := re.match(r"\s*([A-Za-z0-9_\-.]+)\s*=", line):
+            lines.setdefault(f"{section}.{key.group(1)}" if section else key.group(1), number)
+    return lines
+
+
+def _explain(error: msgspec.ValidationError, content: dict[str, Any], expected: type, places: dict[str, str]) -> UserError:
+    """From msgspec's message and `$.path` to file:line, what was received and the nearest key."""
+    message, _, tail = str(error).partition(" - at `$")
+    path = re.sub(r"\[\d+\]|\[\.\.\.\]", "", tail.rstrip("`")).lstrip(".")
+    if unknown := re.search(r"unknown field `(.+?)`", message):
+        key = f"{path}.{unknown.group(1)}".lstrip(".")
+        place = places.get(key, places.get(path, "recipe"))
+        known = _fields(expected, path, content)
+        return UserError(f"{place}: unknown key {key}", nearest(unknown.group(1), known))
+    place = places.get(path, places.get(path.rpartition(".")[0], "recipe"))
+    if missing := re.search(r"missing required field `(.+?)`", message):
+        return UserError(f"{place}: [{path}] has no {missing.group(1)}" if path else f"recipe has no {missing.group(1)}",
+                         f"add {missing.group(1)} = … to the recipe")  # fmt: skip
+    received = content
+    for part in path.split("."):
+        received = received.get(part, "?") if isinstance(received, dict) else received
+    wanted = message[0].lower() + message[1:]
+    return UserError(
+        f"{place}: {path} = {received!r}: {wanted}", "see the comments of the recipe, or docs/recipes.md, for what it takes"
+    )
+
+
+def _fields(expected: type, path: str, content: dict[str, Any]) -> list[str]:
+    """Field names of the struct that stands at a key path of a recipe type."""
+    current: Any = expected
+    at: Any = content
+    for part in filter(None, path.split(".")):
+        at = at.get(part, {}) if isinstance(at, dict) else {}
+        hints = {field.name: field.type for field in msgspec.structs.fields(current)}
+        choices = [t for t in getattr(hints[part], "__args__", (hints[part],)) if isinstance(t, type)]
+        tagged = [t for t in choices if getattr(getattr(t, "__struct_config__", None), "tag", None) == at.get("kind")]
+        current = (tagged or choices)[0]
+        if not issubclass(current, msgspec.Struct):
+            return []
+    return [field.name for field in msgspec.structs.fields(current)]
+
+
+def to_toml(content: dict[str, Any], prefix: str = "") -> str:
+    """A nest of dicts, lists and scalars as TOML."""
+    scalars, tables = [], []
+    for key, value in content.items():
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            tables.append(f"\n[{prefix}{key}]\n" + to_toml(value, f"{prefix}{key}."))
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
+            tables.extend(f"\n[[{prefix}{key}]]\n" + to_toml(row, f"{prefix}{key}.") for row in value)
+        else:
+            scalars.append(f"{key} = {json.dumps(value, ensure_ascii=False)}\n")
+    return "".join(scalars + tables)

@@ -1,0 +1,368 @@
+"""A run is one folder: read → prepare → encode → train → score → export, each stage resumable. The only file that knows all stages."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_tasks import distribution, export, inference, report, tasks
+from nlp_tasks.data.batching import padding_share
+from nlp_tasks.data.sources import open_source
+from nlp_tasks.data.splits import SPLITS, Splits
+from nlp_tasks.data.store import Store, write_store
+from nlp_tasks.errors import UserError
+from nlp_tasks.progress import Progress, tell
+from nlp_tasks.recipe import Recipe
+from nlp_tasks.tasks.task import Task
+from nlp_tasks.training import Trainer
+
+CHUNK = 512
+
+
+class Run:
+    """One recipe, trained once.
+
+    Args:
+        recipe: validated.
+        name: of the run folder and of the export.
+        data_dir: where prepared TensorFlow data sets lie.
+        run_dir, export_dir: parents of the run folder and of the export.
+        strategy: name of a distribution strategy.
+        restart: forget an earlier run of this name.
+    """
+
+    def __init__(
+        self, recipe: Recipe, name: str, *, data_dir: str | None = None, run_dir: str | Path = "runs",
+        export_dir: str | Path = "saved_models", strategy: str = "auto", restart: bool = False,
+    ) -> None:  # fmt: skip
+        self.recipe, self.name = recipe, name
+        self.folder, self.export_folder = Path(run_dir) / name, Path(export_dir) / name
+        self._strategy, self._restart = strategy, restart
+        self._type = tasks.find(recipe.task.name)
+        columns = self._type.columns(recipe.data)
+        order = getattr(recipe.data, "columns", self._type.order)
+        source = open_source(recipe.data, recipe.task.name, columns, order, data_dir)
+        self.splits = Splits(source, recipe.data, self._type.order[0])
+
+    def train(self) -> None:
+        """Everything up to the chosen weights."""
+        distribution.check_precision(self.recipe.training.precision)
+        strategy = distribution.strategy(self._strategy)
+        with self._hold():
+            self._train(strategy)
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Scores of a split by the functions that an export holds."""
+        loaded, task, _ = inference.load_run(self._trained())
+        scores = task.score(self._results(task, loaded, list(task.read(self.splits.rows(split)))))
+        return {"split": split, "scores": scores.scores, "intervals": scores.intervals, "counts": scores.counts,
+                "signatures": scores.signatures}  # fmt: skip
+
+    def export(self) -> Path:
+        """A new version of the export."""
+        with self._hold():
+            return self._export(self._trained())
+
+    def run(self) -> dict[str, Any]:
+        """All stages that are not done; returns the content of scores.json."""
+        finished = self.folder / "scores.json"
+        if not self._restart and finished.exists() and self._exported():
+            with self._hold():
+                tell(f"{self.folder}: nothing to do, the run is finished (--restart starts over)")
+                return json.loads(finished.read_text())
+        distribution.check_precision(self.recipe.training.precision)
+        strategy = distribution.strategy(self._strategy)
+        with self._hold():
+            self._train(strategy)
+            if not finished.exists():
+                self._score(finished)
+            if not self._exported():
+                self._export(self.folder)
+            shutil.rmtree(self.folder / "cache", ignore_errors=True)
+        return json.loads(finished.read_text())
+
+    # The folder
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        """The run folder is ours, and is that of this recipe and this data; a new one is removed again where a stage refuses."""
+        fingerprint = self.splits.fingerprint()
+        new = not self.folder.exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a+") as lock:
+            self._lock(lock)
+            if self._restart:
+                self._clear()
+                self._restart = False
+            identity = {"recipe": self.recipe.identity(), "data": fingerprint}
+            try:
+                self._check_identity(identity)
+                new = new or not (self.folder / "identity.json").exists()
+                if new:
+                    report.write_text(self.folder / "recipe.toml", self.recipe.resolved())
+                    report.write_json(self.folder / "identity.json", identity)
+                self.data_hash = fingerprint
+                yield
+            except UserError:
+                if new and not (self.folder / "checkpoints").exists():
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+
+    def _lock(self, lock: Any) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise UserError(f"{self.folder} is in use by {lock.read().strip() or 'another process'}",
+                            "wait for it, stop it, or give this run another name with --name") from None  # fmt: skip
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        lock.flush()
+
+    def _clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name == ".lock":
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _check_identity(self, identity: dict[str, str]) -> None:
+        path = self.folder / "identity.json"
+        if not path.exists():
+            return
+        held = json.loads(path.read_text())
+        if held["recipe"] != identity["recipe"]:
+            before = (self.folder / "recipe.toml").read_text().split("\n")
+            now = self.recipe.resolved().split("\n")
+            changed = [line for line in now if line and line not in before][:5]
+            raise UserError(f"{self.folder} is the run of another recipe; here is different: {'; '.join(changed) or 'the recipe'}",
+                            "give this variant a name of its own with --name, or --restart to forget the old run")  # fmt: skip
+        if held["data"] != identity["data"]:
+            raise UserError(f"{self.folder} was begun with other data (its hash was {held['data'][:12]}, now {identity['data'][:12]})",
+                            "bring the data back, or use --name or --restart")  # fmt: skip
+
+    def _trained(self) -> Path:
+        if not (self.folder / "checkpoints" / "chosen.npz").is_file():
+            raise UserError(
+                f"{self.folder} is not trained to the end", "first run `nlp-tasks train` with the same recipe and options"
+            )
+        return self.folder
+
+    # Stages
+
+    def _train(self, strategy: tf.distribute.Strategy) -> None:
+        if (self.folder / "checkpoints" / "chosen.npz").exists():
+            return
+        report.write_json(self.folder / "environment.json", environment(strategy))
+        task = self._prepare()
+        train, validation = (self._encode(task, split) for split in ("train", "validation"))
+        for split, store in (("train", train), ("validation", validation)):
+            if not store.rows:
+                raise UserError(
+                    f"no rows for {split} ({self.splits.describe(split)})", f"set data.{split}, or a larger data.validation_share"
+                )
+        self._check_test(task)
+        trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder)
+        parameters = sum(int(np.prod(v.shape)) for v in trainer.model.trainable_variables)
+        tell(f"training  {parameters:,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
+             f"{strategy.num_replicas_in_sync} device(s), padding {trainer.padding_share:.0%}")  # fmt: skip
+        trainer.run()
+
+    def _prepare(self) -> Task:
+        task = self._type(self.recipe)
+        resources = self.folder / "resources"
+        if not resources.exists():
+            beside = self.folder / ".resources.partial"
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+            tell("preparing vocabularies from the training data")
+            task.prepare(lambda: task.read(self.splits.rows("train")), beside)
+            os.replace(beside, resources)
+        task.load(resources)
+        return task
+
+    def _encode(self, task: Task, split: str) -> Store:
+        folder = self.folder / "cache" / split
+        if folder.exists():
+            return Store(folder)
+        inputs = len(next(iter(task.signatures(None).values())).inputs)  # type: ignore[arg-type]
+        encode = tf.function(task.encode, autograph=False, input_signature=[tf.TensorSpec([None], tf.string)] * inputs)
+
+        def chunks() -> Iterator[tuple[int, dict[str, Any]]]:
+            examples = task.read(self.splits.rows(split))
+            with Progress(f"encoding {split}", None) as progress:
+                for chunk in _chunks(examples, CHUNK):
+                    columns = zip(*(example.inputs for example in chunk), strict=True)
+                    fields = encode(*(tf.constant(column) for column in columns))
+                    yield len(chunk), {**{name: _arrays(value) for name, value in fields.items()}, **task.targets(chunk)}
+                    progress.advance(len(chunk))
+
+        store = write_store(folder, chunks())
+        lengths = store.lengths(task.length_field)
+        note = f"{lengths.sum():,} {task.length_field}"
+        if split == "train":
+            note += f", padding {padding_share(lengths, task.plan(lengths, self.recipe.training, 0)):.0%}"
+        tell(f"{split}  {self.splits.describe(split)}: {self.splits.counts[split]}, {note}")
+        return store
+
+    def _check_test(self, task: Task) -> None:
+        """Reads the test split for what a person would have to mend, before hours are spent on training."""
+        for chunk in _chunks(task.read(self.splits.rows("test")), CHUNK):
+            task.targets(chunk)
+        if not self.splits.counts["test"].read:
+            raise UserError(f"no rows for test ({self.splits.describe('test')})", "set data.test, or a larger data.test_share")
+        tell(f"test  {self.splits.describe('test')}: {self.splits.counts['test']}")
+
+    def _results(self, task: Task, loaded: inference.Loaded, examples: list[Any]) -> list[dict[str, Any]]:
+        with Progress("scoring", len(examples)) as progress:
+
+            def answer(signature: str, inputs: list[tuple[str, ...]]) -> dict[str, np.ndarray]:
+                return loaded(signature, inputs, advance=progress.advance)
+
+            return task.evaluate(answer, examples)
+
+    def _score(self, path: Path) -> None:
+        loaded, task, model = inference.load_run(self.folder)
+        test = list(task.read(self.splits.rows("test")))
+        results = self._results(task, loaded, test)
+        report.write_text(self.folder / "predictions.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in results))
+        scores = task.score(results)
+        with np.load(self.folder / "checkpoints" / "chosen.npz") as chosen:
+            position = json.loads(chosen["position"].tobytes())
+        lengths = Store(self.folder / "cache" / "train").lengths(task.length_field)
+        content = {
+            "recipe": self.name,
+            "task": self.recipe.task.name,
+            "headline": task.headline,
+            "scores": scores.scores,
+            "intervals": scores.intervals,
+            "counts": {**scores.counts, **{f"{split}_rows": self._rows(split) for split in SPLITS}},
+            "signatures": scores.signatures,
+            "data_hash": self.data_hash,
+            "baseline": self._baseline(task, test),
+            "anchor": [{"metric": a.metric, "value": a.value, "source": a.source, "comparable": a.comparable} for a in self.recipe.anchor],
+            "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+            "training_seconds": round(position["seconds"], 1),
+            "tokens_per_second": round(position["tokens"] / max(position["seconds"], 1e-9)),
+            "padding_share": round(padding_share(lengths, task.plan(lengths, self.recipe.training, 0)), 4),
+            "seed": self.recipe.training.seed,
+            "commit": commit(),
+            "versions": versions(),
+        }  # fmt: skip
+        report.plots(self.folder / "plots", self.folder / "history.csv", scores)
+        report.write_text(self.folder / "report.txt", report.text_report(content, scores, self.name, task.headline))
+        report.write_json(path, content)
+
+    def _rows(self, split: str) -> int:
+        if split == "test":
+            return self.splits.counts["test"].read
+        return Store(self.folder / "cache" / split).rows
+
+    def _baseline(self, task: Task, test: list[Any]) -> dict[str, Any] | None:
+        path = self.folder / "baseline.json"
+        if not path.exists():
+            tell("fitting the baseline")
+            begun = time.monotonic()
+            fitted = task.baseline(lambda: task.read(self.splits.rows("train")), test)
+            content = None
+            if fitted:
+                name, scores = fitted
+                content = {"name": name, "scores": scores.scores, "intervals": scores.intervals,
+                           "seconds": round(time.monotonic() - begun, 1)}  # fmt: skip
+            report.write_json(path, content)
+        return json.loads(path.read_text())
+
+    def _export(self, folder: Path) -> Path:
+        loaded, task, model = inference.load_run(folder)
+        samples = []
+        for example in task.read(self.splits.rows("test")):
+            samples.append(example.inputs)
+            if len(samples) == self.recipe.export.compare:
+                break
+        width = len(samples[0])
+        samples += [("",) * width, ("é 👍🏽 你好",) * width]
+        extra = {"recipe.toml": self.recipe.resolved(), "weights.sha256": _digest(folder) + "\n",
+                 "example_inputs.json": json.dumps(samples[:3], ensure_ascii=False, indent=1) + "\n"}  # fmt: skip
+        scores = folder / "scores.json"
+        if scores.exists():
+            extra["scores.json"] = scores.read_text()
+        path = export.write(task, model, loaded.functions, self.export_folder, extra=extra, samples=samples)
+        tell(f"exported to {path}")
+        return path
+
+    def _exported(self) -> bool:
+        """Whether some version of the export holds the weights of this run."""
+        if not (self.folder / "checkpoints" / "chosen.npz").is_file():
+            return False
+        digest = _digest(self.folder)
+        marks = self.export_folder.glob("[0-9]*/assets.extra/weights.sha256")
+        return any(mark.read_text().strip() == digest for mark in marks)
+
+
+def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """What the numbers of a run depend on beside the recipe."""
+    return {
+        "versions": versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_flags": sorted(flag for flag in distribution.cpu_flags() if flag.startswith(("avx", "amx", "fma"))),
+        "cores": len(os.sched_getaffinity(0)),
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
+        "strategy": type(strategy).__name__,
+        "replicas": strategy.num_replicas_in_sync,
+    }
+
+
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in ("tensorflow", "keras", "numpy", "scikit-learn")}
+
+
+def commit() -> str:
+    """The commit of the checkout this package runs from, empty where it is installed."""
+    folder = Path(__file__).resolve().parent
+    if not (folder.parent / ".git").exists():
+        return ""
+    done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _digest(folder: Path) -> str:
+    with (folder / "checkpoints" / "chosen.npz").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, tf.RaggedTensor):
+        return value.values.numpy(), value.row_lengths().numpy()
+    return value.numpy()

@@ -1,0 +1,86 @@
+"""Word n-grams as exact integer keys: three ids of 21 bits in one int64, so that a sorted vector is the whole vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_tasks.text.vocabulary import UNKNOWN, Vocabulary
+
+ID_BITS = 21
+MAXIMUM_ORDER = 3
+
+
+def ngram_keys(ids: tf.RaggedTensor, order: int) -> tf.RaggedTensor:
+    """Keys of the n-grams of 1 to `order` tokens of each row, each once, in the order of their first place.
+
+    Args:
+        ids: `<int32>[batch, (tokens)]`, below 2^21. N-grams with an unknown token are left out.
+        order: 1, 2 or 3.
+
+    Returns:
+        `<int64>[batch, (distinct n-grams)]`: id of the first token + id of the second · 2^21 + id of the third · 2^42.
+    """
+    flat, rows = tf.cast(ids.values, tf.int64), ids.value_rowids()
+    keys, key_rows = [], []
+    key, whole, row = flat, flat > UNKNOWN, rows
+    for n in range(1, order + 1):
+        if n > 1:
+            key = key[:-1] + tf.bitwise.left_shift(flat[n - 1 :], tf.constant(ID_BITS * (n - 1), tf.int64))
+            whole = whole[:-1] & (flat[n - 1 :] > UNKNOWN) & (row[:-1] == rows[n - 1 :])
+            row = row[:-1]
+        keys.append(tf.boolean_mask(key, whole))
+        key_rows.append(tf.boolean_mask(row, whole))
+    keys, key_rows = tf.concat(keys, 0), tf.concat(key_rows, 0)
+    by_row = tf.argsort(key_rows, stable=True)
+    return _distinct(tf.gather(keys, by_row), tf.gather(key_rows, by_row), ids.nrows())
+
+
+def _distinct(keys: tf.Tensor, rows: tf.Tensor, batch: tf.Tensor) -> tf.RaggedTensor:
+    """Each key once a row; `rows` ascends."""
+    _, number = tf.unique(keys)
+    pairs, _ = tf.unique(rows * tf.size(keys, tf.int64) + tf.cast(number, tf.int64))
+    size = tf.maximum(tf.size(keys, tf.int64), 1)
+    values, _ = tf.unique(keys)
+    return tf.RaggedTensor.from_value_rowids(tf.gather(values, pairs % size), pairs // size, nrows=batch, validate=False)
+
+
+class NgramVocabulary:
+    """The n-grams that a model knows; ids from 1 in the order of the keys, 0 is padding.
+
+    Args:
+        keys: `<int64>[ngrams]`, ascending.
+        order: largest n.
+    """
+
+    def __init__(self, keys: np.ndarray, order: int) -> None:
+        self.keys, self.order = keys, order
+        self.variable = tf.Variable(keys, trainable=False, dtype=tf.int64, name="ngram_keys")
+
+    def __len__(self) -> int:
+        return len(self.keys) + 1
+
+    def lookup(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """`<int32>[batch, (tokens)]` → `<int32>[batch, (known n-grams)]`, each once a row."""
+        keys = ngram_keys(ids, self.order)
+        place = tf.searchsorted(self.variable, keys.values)
+        place = tf.minimum(place, tf.size(self.variable) - 1)
+        known = tf.gather(self.variable, place) == keys.values
+        return tf.RaggedTensor.from_value_rowids(
+            tf.boolean_mask(place + 1, known), tf.boolean_mask(keys.value_rowids(), known), nrows=keys.nrows(), validate=False
+        )
+
+    def text(self, vocabulary: Vocabulary, key: int) -> str:
+        """The n-gram of a key in words."""
+        ids = [(int(key) >> ID_BITS * n) & (2**ID_BITS - 1) for n in range(MAXIMUM_ORDER)]
+        return " ".join(vocabulary.tokens[i - 2] for i in ids if i)
+
+    def save(self, path: Path) -> None:
+        np.savez(path, keys=self.keys, order=self.order)
+
+    @classmethod
+    def load(cls, path: Path) -> NgramVocabulary:
+        with np.load(path) as content:
+            return cls(content["keys"], int(content["order"]))

@@ -1,0 +1,150 @@
+"""The one tokenizer, in graph, on core TensorFlow ops: strings to tokens that know their byte and character offsets.
+
+A token is a run of letters, marks and digits with apostrophes inside ("don't"), or any other single character that is not
+white space, with the marks, joiners and variation selectors that follow it (an emoji stays whole). A character of a script
+written without spaces (Han, Hiragana, Katakana, Thai, …) is a token of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+SPACE, SYMBOL, EXTEND, JOINER, WORD, APOSTROPHE, SINGLE = range(7)
+
+_UNSPACED = (
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
+)  # fmt: skip
+
+
+class Tokens(NamedTuple):
+    """Tokens of a batch of texts; each field is a `tf.RaggedTensor [batch, (tokens)]`."""
+
+    text: tf.RaggedTensor
+    """`<string>`: the token, lower-cased if so asked."""
+    byte_starts: tf.RaggedTensor
+    """`<int64>`: first byte of the token in its text."""
+    byte_ends: tf.RaggedTensor
+    """`<int64>`: first byte behind the token."""
+    character_starts: tf.RaggedTensor
+    """`<int64>`: the same in characters (an invalid byte counts as one)."""
+    character_ends: tf.RaggedTensor
+
+
+@functools.cache
+def character_classes() -> np.ndarray:
+    """`<uint8>[0x110000]`: the class of each code point."""
+    classes = np.full(0x110000, SYMBOL, np.uint8)
+    for code in range(0x110000):
+        category = unicodedata.category(chr(code))
+        if category[0] == "Z" or category in ("Cc", "Cn", "Cs"):
+            classes[code] = SPACE if category != "Cn" else SYMBOL
+        elif category[0] in "LN":
+            classes[code] = WORD
+        elif category[0] == "M" or category == "Cf":
+            classes[code] = EXTEND
+    for first, last in _UNSPACED:
+        block = classes[first : last + 1]
+        block[block == WORD] = SINGLE
+    classes[[0x27, 0x2019]] = APOSTROPHE
+    classes[0x200D] = JOINER
+    classes[0x1F3FB:0x1F400] = EXTEND  # skin tones
+    classes[[0xFEFF, 0x200B]] = SPACE  # byte-order mark, zero-width space
+    return classes
+
+
+class Tokenizer:
+    """Splits texts into tokens.
+
+    Args:
+        lowercase: whether tokens come in lower case (offsets are those of the text either way).
+        blank: strings that count as white space, such as "<br />".
+    """
+
+    def __init__(self, lowercase: bool = True, blank: tuple[str, ...] = ()) -> None:
+        self._lowercase = lowercase
+        self._blank = tuple(blank)
+        self.table = tf.Variable(character_classes(), trainable=False, name="character_classes")
+
+    def __call__(self, texts: tf.Tensor) -> Tokens:
+        """Args: texts `<string>[batch]`, any bytes: what is no UTF-8 becomes U+FFFD."""
+        for string in self._blank:
+            escaped = "".join(c if c.isalnum() or ord(c) > 127 else f"\\x{{{ord(c):x}}}" for c in string)
+            texts = tf.strings.regex_replace(texts, escaped, " " * len(string.encode()))
+        codes, byte_offsets = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
+        rows, flat = codes.value_rowids(), codes.values
+        count = tf.size(flat)
+        classes = tf.cast(tf.gather(self.table, flat), tf.int32)
+        starts_row = tf.concat([tf.ones([tf.minimum(count, 1)], tf.bool), rows[1:] != rows[:-1]], 0)
+        classes, starts = _boundaries(classes, starts_row)
+        first = tf.cast(tf.where(starts)[:, 0], tf.int64)
+        # A token ends where the next token or white space starts; white space was marked as a start of its own.
+        end = tf.concat([first[1:], tf.cast(tf.reshape(count, [1]), tf.int64)[: tf.size(first)]], 0)
+        is_token = tf.gather(classes, first) != SPACE
+        first, end = tf.boolean_mask(first, is_token), tf.boolean_mask(end, is_token)
+        token_rows = tf.gather(rows, first)
+        text = tf.strings.unicode_encode(_slices(flat, first, end), "UTF-8")
+        if self._lowercase:
+            text = tf.strings.lower(text, encoding="utf-8")
+        sizes = tf.cast(tf.strings.length(texts), tf.int64)
+        ends_of_characters = tf.concat([byte_offsets.values[1:], tf.zeros([tf.minimum(count, 1)], tf.int64)], 0)
+        ends_row = tf.concat([rows[1:] != rows[:-1], tf.ones([tf.minimum(count, 1)], tf.bool)], 0)
+        ends_of_characters = tf.where(ends_row, tf.gather(sizes, rows), ends_of_characters)
+        row_start = tf.gather(codes.row_starts(), token_rows)
+
+        def ragged(values: tf.Tensor) -> tf.RaggedTensor:
+            return tf.RaggedTensor.from_value_rowids(values, token_rows, nrows=codes.nrows(), validate=False)
+
+        return Tokens(
+            ragged(text),
+            ragged(tf.gather(byte_offsets.values, first)),
+            ragged(tf.gather(ends_of_characters, end - 1)),
+            ragged(first - row_start),
+            ragged(end - row_start),
+        )
+
+
+def _boundaries(classes: tf.Tensor, starts_row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Classes with apostrophes decided, and where a run (a token, or one white space) starts.
+
+    Example:
+        characters  i t ' s   o k !
+        starts      1 0 0 0 1 1 0 1
+    """
+    one = tf.zeros([tf.minimum(tf.size(classes), 1)], tf.int32)
+    ends_row = tf.concat([starts_row[1:], tf.ones_like(one, tf.bool)], 0)
+    before = tf.where(starts_row, SPACE, tf.concat([one, classes[:-1]], 0))
+    after = tf.where(ends_row, SPACE, tf.concat([classes[1:], one], 0))
+    inside = (classes == APOSTROPHE) & (before == WORD) & (after == WORD)
+    classes = tf.where(classes == APOSTROPHE, tf.where(inside, WORD, SYMBOL), classes)
+    # An extending character continues whatever token stands before it; alone it is a symbol.
+    before = tf.where(starts_row, SPACE, tf.concat([one, classes[:-1]], 0))
+    extends = ((classes == EXTEND) | (classes == JOINER)) & (before != SPACE)
+    # What an extending run continues: the class of the last character that does not extend.
+    position = tf.range(tf.size(classes))
+    anchor = _running_maximum(tf.where(extends, 0, position))
+    base = tf.gather(classes, anchor)
+    base_before = tf.where(starts_row, SPACE, tf.concat([one, base[:-1]], 0))
+    joined = (classes == SYMBOL) & (before == JOINER)
+    continues = extends | joined | ((classes == WORD) & (base_before == WORD))
+    return tf.where(extends, base, classes), ~continues
+
+
+def _running_maximum(values: tf.Tensor) -> tf.Tensor:
+    """`<int32>[n]` → the largest value so far; values are positions, zero where there is none."""
+    marks = tf.where(values > 0)[:, 0]
+    counts = tf.cumsum(tf.cast(values > 0, tf.int32))
+    return tf.gather(tf.concat([[0], tf.cast(tf.gather(values, marks), tf.int32)], 0), counts)
+
+
+def _slices(values: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor) -> tf.RaggedTensor:
+    """`values[start:end]` for each pair, as a ragged tensor; the slices lie in order and do not overlap."""
+    lengths = ends - starts
+    splits = tf.concat([tf.zeros([1], tf.int64), tf.cumsum(lengths)], 0)
+    index = tf.repeat(starts - splits[:-1], lengths) + tf.range(splits[-1])
+    return tf.RaggedTensor.from_row_splits(tf.gather(values, index), splits, validate=False)

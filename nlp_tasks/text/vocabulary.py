@@ -1,0 +1,64 @@
+"""Which tokens a model knows: counted on training data, saved one a line, looked up in graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+from nlp_tasks.errors import UserError
+
+PADDING, UNKNOWN, FIRST = 0, 1, 2
+"""Ids 0 and 1 are no tokens; the token on line n of the file (from 0) has the id n + 2."""
+
+
+def count_tokens(batches: Iterable[tf.Tensor]) -> Counter[bytes]:
+    """Counts of tokens over batches of flat `<string>[tokens]`."""
+    counts: Counter[bytes] = Counter()
+    for batch in batches:
+        tokens, _, frequencies = tf.unique_with_counts(batch)
+        for token, frequency in zip(tokens.numpy(), frequencies.numpy(), strict=True):
+            counts[token] += int(frequency)
+    return counts
+
+
+def write_vocabulary(path: Path, counts: Counter[bytes], *, minimum_count: int, size: int) -> None:
+    """Writes `token<TAB>count` lines, most frequent first, equal counts in byte order."""
+    kept = [(token, count) for token, count in counts.items() if count >= minimum_count]
+    kept = sorted(kept, key=lambda item: (-item[1], item[0]))[:size]
+    if not kept:
+        raise UserError("no token of the training data gets into the vocabulary",
+                        f"is the text empty? text.minimum_count is {minimum_count}")  # fmt: skip
+    path.write_bytes(b"".join(token + b"\t%d\n" % count for token, count in kept))
+
+
+class Vocabulary:
+    """A saved vocabulary. `len` counts the padding and the unknown id too.
+
+    Args:
+        path: the file that `write_vocabulary` wrote; an export copies it as an asset.
+    """
+
+    def __init__(self, path: Path) -> None:
+        lines = path.read_bytes().split(b"\n")[:-1]
+        self.tokens: list[str] = []
+        self.counts: list[int] = []
+        for line in lines:
+            token, count = line.split(b"\t")
+            self.tokens.append(token.decode())
+            self.counts.append(int(count))
+        file = tf.lookup.TextFileInitializer(
+            str(path), tf.string, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, delimiter="\t"
+        )
+        self.table = tf.lookup.StaticHashTable(file, default_value=UNKNOWN - FIRST)
+
+    def __len__(self) -> int:
+        return len(self.tokens) + FIRST
+
+    def lookup(self, tokens: tf.Tensor) -> tf.Tensor:
+        """`<string>[…]` (ragged or not) → `<int32>[…]` of the same shape."""
+        if isinstance(tokens, tf.RaggedTensor):
+            return tokens.with_flat_values(self.lookup(tokens.flat_values))
+        return tf.cast(self.table.lookup(tokens) + FIRST, tf.int32)

@@ -1,0 +1,442 @@
+"""The one loop: step, schedule, clipping, stopping, averaging, checkpoints. It names no task and runs inside a strategy."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+import numpy as np
+import tensorflow as tf
+
+from nlp_tasks import distribution, optimizers
+from nlp_tasks.data.batching import Batch, padding_share
+from nlp_tasks.data.store import Store
+from nlp_tasks.errors import UserError
+from nlp_tasks.layers.dropout import Noise
+from nlp_tasks.layers.model import variables_by_name
+from nlp_tasks.progress import Progress, tell
+from nlp_tasks.recipe import Training
+from nlp_tasks.tasks.task import Task
+
+ROUND_UP = 64
+"""Ragged fields other than the one that plans the batches are padded to multiples of this."""
+
+
+class Sums(msgspec.Struct):
+    """Running sums since the last evaluation."""
+
+    total: float = 0.0
+    weight: float = 0.0
+    parts: dict[str, list[float]] = msgspec.field(default_factory=dict)
+
+    def add(self, total: float, weight: float, parts: dict[str, Sequence[float]]) -> None:
+        self.total += total
+        self.weight += weight
+        for name, (value, count) in parts.items():
+            held = self.parts.setdefault(name, [0.0, 0.0])
+            held[0] += value
+            held[1] += count
+
+    def means(self, prefix: str = "") -> dict[str, float]:
+        means = {f"{prefix}loss": self.total / max(self.weight, 1e-30)}
+        for name, (value, count) in self.parts.items():
+            means[prefix + name] = value / max(count, 1e-30)
+        return means
+
+
+class Position(msgspec.Struct):
+    """Where a training is. With the variables, all there is to know: nothing else has a memory."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    evaluation: int = 0
+    best: float | None = None
+    best_evaluation: int = 0
+    stopped: bool = False
+    sums: Sums = msgspec.field(default_factory=Sums)
+    history: list[dict[str, float]] = msgspec.field(default_factory=list)
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+class Trainer:
+    """Trains one model.
+
+    Args:
+        task: its contract; resources loaded.
+        training: the recipe's section.
+        strategy: where to.
+        train, validation: encoded stores.
+        folder: for checkpoints, `history.csv` and TensorBoard's files.
+        callbacks: Keras callbacks, driven as `fit` does.
+    """
+
+    def __init__(
+        self, task: Task, training: Training, strategy: tf.distribute.Strategy, train: Store, validation: Store, folder: Path,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:  # fmt: skip
+        self.task, self.training, self.strategy = task, training, strategy
+        self.train, self.validation, self.folder = train, validation, folder
+        self.checkpoints = folder / "checkpoints"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._lengths = {id(store): store.lengths(task.length_field) for store in (train, validation)}
+        with distribution.scope(strategy):
+            self.model = build(task, training)
+            trained = [variable.value for variable in self.model.trainable_variables]
+            self.optimizer = optimizers.make(training.optimizer, trained, **self._options())
+        self._trained = trained
+        first = task.plan(self._lengths[id(train)], training, 0)
+        self.steps_per_epoch = len(first)
+        self.padding_share = padding_share(self._lengths[id(train)], first)
+        self.position = Position()
+        self._state: Any = None
+        self._functions = self._compiled()
+        self._callbacks = self._callback_list(callbacks)
+
+    def _options(self) -> dict[str, Any]:
+        return {"weight_decay": self.training.weight_decay} if self.training.optimizer == "adamw" else {}
+
+    def run(self) -> Position:
+        """Trains to the end, or on from the last checkpoint, and leaves `checkpoints/chosen.npz`: the weights to ship."""
+        chosen = self.checkpoints / "chosen.npz"
+        if chosen.exists():
+            self.position = self._restore(chosen)
+            return self.position
+        last = self.checkpoints / "last.npz"
+        if last.exists():
+            self.position = self._restore(last)
+            tell(f"resuming at epoch {self.position.epoch + 1}, step {self.position.step:,}")
+        self._write_history()
+        self._callbacks.on_train_begin()
+        with _StopSignal() as stop:
+            while not self._finished():
+                self._epoch(stop)
+        self._callbacks.on_train_end()
+        self._choose(chosen)
+        return self.position
+
+    def _finished(self) -> bool:
+        return self.position.stopped or self.position.epoch >= self.training.epochs
+
+    def _epoch(self, stop: _StopSignal) -> None:
+        position, training = self.position, self.training
+        batches = self.task.plan(self._lengths[id(self.train)], training, position.epoch)
+        marks = {math.ceil(len(batches) * (n + 1) / training.evaluations) for n in range(training.evaluations)}
+        if position.batch == 0:
+            self._state = self.task.initial_state(batches[0].size)
+            self._callbacks.on_epoch_begin(position.epoch)
+        saved = time.monotonic()
+        title = f"epoch {position.epoch + 1}/{training.epochs}"
+        with Progress(title, len(batches), position.batch) as progress:
+            for batch in self._read(self.train, batches[position.batch :]):
+                self._step(batch)
+                progress.advance(note=self._note())
+                if position.batch in marks:
+                    self._evaluation()
+                if position.batch == len(batches) or position.stopped:
+                    position.epoch, position.batch = position.epoch + 1, 0
+                now = time.monotonic()
+                if position.batch in marks or position.batch == 0 or stop or now - saved >= training.checkpoint_seconds:
+                    self._save(self.checkpoints / "last.npz")
+                    saved = now
+                if stop:
+                    raise KeyboardInterrupt
+                if position.batch == 0:
+                    break
+        if self.position.history:
+            self._callbacks.on_epoch_end(position.epoch - 1, self.position.history[-1])
+        if self.model.stop_training:
+            position.stopped = True
+
+    def _step(self, batch: dict[str, np.ndarray]) -> None:
+        begun, position = time.monotonic(), self.position
+        self._callbacks.on_train_batch_begin(position.batch)
+        seed = step_seed(self.training.seed, position.step)
+        rows = len(batch["weight"])
+        shards = distribution.shard(self.strategy, (batch, self._state))
+        total, weight, parts, state = self._functions["step"](*shards, tf.constant(seed, tf.uint32))
+        if tf.nest.flatten(self._state):
+            self._state = distribution.gather(self.strategy, state, rows)
+        values = self._local((total, weight, parts))
+        if not math.isfinite(values[0]):
+            self._refuse(batch)
+        position.sums.add(*values)
+        position.batch += 1
+        position.step += 1
+        position.tokens += int(batch[f"{self.task.length_field}_lengths"].sum())
+        position.seconds += time.monotonic() - begun
+        self._callbacks.on_train_batch_end(position.batch - 1, {"loss": values[0] / max(values[1], 1e-30)})
+
+    def _compiled(self) -> dict[str, Callable[..., Any]]:
+        task, training, strategy = self.task, self.training, self.strategy
+        total_steps = self.steps_per_epoch * training.epochs
+
+        @tf.function(autograph=False, jit_compile=training.compile or None, reduce_retracing=True)
+        def gradients(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
+            with tf.GradientTape() as tape:
+                noise = Noise(seed, tf.cast(batch["row"], tf.uint32))
+                loss = task.loss(self.model, batch, state, noise)
+            return loss, tape.gradient(loss.total, self._trained)
+
+        def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
+            loss, local = gradients(batch, state, seed)
+            local = [optimizers.deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in local]
+            total, weight, parts = distribution.all_sum((loss.total, loss.weight, loss.parts))
+            found = [index for index, gradient in enumerate(local) if gradient is not None]
+            summed = distribution.all_sum([local[index] for index in found])
+            divisor = tf.maximum(weight, tf.constant(1e-30, weight.dtype))
+            scaled: list[Any] = [None] * len(local)
+            for index, gradient in zip(found, summed, strict=True):
+                scaled[index] = _divided(gradient, divisor)
+            clipped, _ = optimizers.clip_by_global_norm(scaled, training.clip_norm)
+            self.optimizer.apply(clipped, self._learning_rate(total_steps))
+            return total, weight, parts, loss.state
+
+        def evaluate_replica(batch: dict[str, tf.Tensor], state: Any) -> Any:
+            loss = task.loss(self.model, batch, state, None)
+            return (*distribution.all_sum((loss.total, loss.weight, loss.parts)), loss.state)
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def step(batch: Any, state: Any, seed: tf.Tensor) -> Any:
+            return strategy.run(train_replica, args=(batch, state, seed))
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def evaluate(batch: Any, state: Any) -> Any:
+            return strategy.run(evaluate_replica, args=(batch, state))
+
+        return {"step": step, "evaluate": evaluate}
+
+    def _learning_rate(self, total_steps: int) -> tf.Tensor:
+        training = self.training
+        step = self.optimizer.variables[f"{self.optimizer.name}/step"].read_value()
+        return optimizers.schedule(
+            step, peak=training.learning_rate, warmup_steps=training.warmup_steps, decay=training.decay, total_steps=total_steps
+        )
+
+    def _evaluation(self) -> None:
+        """Looks at the validation data, notes it in the history, keeps what is needed for choosing."""
+        position = self.position
+        values = self.evaluate(self.validation)
+        watched = f"validation_{self.training.watch}"
+        if watched not in values:
+            raise UserError(f"training.watch = {self.training.watch!r}: nothing of this name is measured",
+                            "choose one of: " + ", ".join(name.removeprefix("validation_") for name in values))  # fmt: skip
+        rate = float(self._learning_rate(self.steps_per_epoch * self.training.epochs))
+        epoch = position.epoch + position.batch / self.steps_per_epoch
+        row = {"epoch": round(epoch, 4), "step": position.step, "learning_rate": rate, **position.sums.means(), **values}
+        position.history.append(row)
+        position.sums = Sums()
+        position.evaluation += 1
+        score = values[watched] if self.training.watch == "loss" else -values[watched]
+        better = position.best is None or score < position.best
+        if better:
+            position.best, position.best_evaluation = score, position.evaluation
+            self._save(self.checkpoints / "best.npz", model_only=True)
+        if self.training.average_last > 1:
+            self._save(self._recent(position.evaluation), model_only=True)
+            self._recent(position.evaluation - self.training.average_last).unlink(missing_ok=True)
+        waited = position.evaluation - position.best_evaluation
+        position.stopped = bool(self.training.patience) and waited >= self.training.patience
+        self._write_history()
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "step", "learning_rate"))
+        tell(f"epoch {epoch:.4g}  {shown}  {self._note()}" + ("  best" if better else ""))
+
+    def evaluate(self, store: Store) -> dict[str, float]:
+        """Means over a store: `validation_loss` and the parts that the task names."""
+        sums = Sums()
+        batches = self.task.plan(self._lengths[id(store)], self.training, None)
+        state = self.task.initial_state(batches[0].size)
+        for batch in self._read(store, batches):
+            shards = distribution.shard(self.strategy, (batch, state))
+            total, weight, parts, following = self._functions["evaluate"](*shards)
+            if tf.nest.flatten(state):
+                state = distribution.gather(self.strategy, following, len(batch["weight"]))
+            sums.add(*self._local((total, weight, parts)))
+        return sums.means("validation_")
+
+    def _choose(self, chosen: Path) -> None:
+        """The best evaluation's weights, or the average of the last ones where that is better on validation data."""
+        position = self.position
+        self._restore(self.checkpoints / "best.npz")
+        last = min(self.training.average_last, position.evaluation)
+        if last > 1:
+            averaged: dict[str, np.ndarray] = {}
+            for number in range(position.evaluation - last + 1, position.evaluation + 1):
+                with np.load(self._recent(number)) as content:
+                    for name in content.files:
+                        if name.startswith("model/"):
+                            averaged[name] = averaged.get(name, 0) + content[name].astype(np.float64) / last
+            self._assign(averaged)
+            value = self.evaluate(self.validation)[f"validation_{self.training.watch}"]
+            score = value if self.training.watch == "loss" else -value
+            tell(f"average of the last {last} evaluations: validation_{self.training.watch} {value:.4f}")
+            if position.best is not None and score > position.best:
+                self._restore(self.checkpoints / "best.npz")
+        self._save(chosen, model_only=True)
+        for path in [*self.checkpoints.glob("recent-*.npz"), self.checkpoints / "last.npz", self.checkpoints / "best.npz"]:
+            path.unlink(missing_ok=True)
+
+    def _read(self, store: Store, batches: Sequence[Batch]) -> Iterator[dict[str, np.ndarray]]:
+        """Padded batches, the next one made while the present one is computed."""
+
+        def make(batch: Batch) -> dict[str, np.ndarray]:
+            def width(field: str, longest: int) -> int:
+                return batch.width if field == self.task.length_field else -(-longest // ROUND_UP) * ROUND_UP
+
+            return store.batch(batch.rows, batch.size, width)
+
+        with ThreadPoolExecutor(1) as thread:
+            following = thread.submit(make, batches[0]) if batches else None
+            for index in range(len(batches)):
+                assert following is not None
+                present = following.result()
+                following = thread.submit(make, batches[index + 1]) if index + 1 < len(batches) else None
+                yield present
+
+    def _local(self, values: Any) -> tuple[float, float, dict[str, Sequence[float]]]:
+        """Sums that are the same on every replica, as Python numbers."""
+        first = tf.nest.map_structure(lambda value: float(self.strategy.experimental_local_results(value)[0]), values)
+        return first
+
+    def _refuse(self, batch: dict[str, np.ndarray]) -> None:
+        position = self.position
+        longest = int(batch[f"{self.task.length_field}_lengths"].max())
+        raise UserError(
+            f"the loss is not a number at step {position.step + 1} (epoch {position.epoch + 1}); learning rate "
+            f"{self.training.learning_rate:g}, longest text of the batch {longest} tokens",
+            "lower training.learning_rate, raise training.warmup_steps or lower training.clip_norm; the last checkpoint is whole",
+        )
+
+    def _note(self) -> str:
+        position = self.position
+        rate = position.tokens / position.seconds if position.seconds else 0.0
+        means = position.sums.means()
+        loss = f"loss {means['loss']:.4f}  " if position.sums.weight else ""
+        return f"{loss}{rate:,.0f} tokens/s  padding {self.padding_share:.0%}"
+
+    def _recent(self, number: int) -> Path:
+        return self.checkpoints / f"recent-{number}.npz"
+
+    def _save(self, path: Path, *, model_only: bool = False) -> None:
+        """One file that is whole or not there: variables, carried state, position."""
+        arrays = {f"model/{name}": variable.numpy() for name, variable in variables_by_name(self.model).items()}
+        if not model_only:
+            arrays |= {f"optimizer/{name}": variable.numpy() for name, variable in self.optimizer.variables.items()}
+            arrays |= {f"state/{index}": np.asarray(part) for index, part in enumerate(tf.nest.flatten(self._state))}
+        position = np.frombuffer(msgspec.json.encode(self.position), np.uint8)
+        beside = path.with_name(f".{path.name}.partial")
+        with beside.open("wb") as file:
+            np.savez(file, position=position, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+
+    def _restore(self, path: Path) -> Position:
+        """Loads what `_save` wrote; any number of devices can read it."""
+        with np.load(path) as content:
+            arrays = {name: content[name] for name in content.files}
+        self._assign(arrays)
+        state = [arrays[name] for name in sorted((n for n in arrays if n.startswith("state/")), key=lambda n: int(n[6:]))]
+        if state:
+            self._state = tf.nest.pack_sequence_as(self.task.initial_state(len(state[0])), state)
+        return msgspec.json.decode(arrays["position"].tobytes(), type=Position)
+
+    def _assign(self, arrays: dict[str, Any]) -> None:
+        for name, variable in variables_by_name(self.model).items():
+            variable.assign(arrays[f"model/{name}"])
+        if any(name.startswith("optimizer/") for name in arrays):
+            for name, variable in self.optimizer.variables.items():
+                variable.assign(arrays[f"optimizer/{name}"])
+
+    def _write_history(self) -> None:
+        """`history.csv`, cut back to what the restored position knows."""
+        text = io.StringIO()
+        if self.position.history:
+            writer = csv.DictWriter(text, list(self.position.history[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.position.history)
+        beside = self.folder / ".history.csv.partial"
+        beside.write_text(text.getvalue())
+        os.replace(beside, self.folder / "history.csv")
+
+    def _callback_list(self, callbacks: Sequence[keras.callbacks.Callback]) -> keras.callbacks.CallbackList:
+        callbacks = list(callbacks)
+        if self.training.tensorboard:
+            try:
+                import tensorboard  # noqa: F401
+            except ImportError:
+                raise UserError("training.tensorboard = true: the package tensorboard is not installed",
+                                "pip install tensorboard") from None  # fmt: skip
+            callbacks.append(keras.callbacks.TensorBoard(str(self.folder / "tensorboard")))
+        self.model.stop_training = False
+        return keras.callbacks.CallbackList(callbacks, model=self.model, epochs=self.training.epochs)
+
+
+def build(task: Task, training: Training) -> keras.Model:
+    """The task's model with its variables, initialised from the recipe's seed."""
+    keras.config.set_dtype_policy(training.precision)
+    keras.utils.set_random_seed(training.seed)
+    keras.backend.clear_session(free_memory=False)
+    model = task.build()
+    for signature in task.signatures(model).values():
+        signature.function(*(tf.constant([""]) for _ in signature.inputs))
+    return model
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """The model's variables from a checkpoint."""
+    with np.load(path) as content:
+        for name, variable in variables_by_name(model).items():
+            variable.assign(content[f"model/{name}"])
+
+
+def step_seed(seed: int, step: int) -> int:
+    """32 bits for a step, from the recipe's seed."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {step}".encode(), digest_size=4).digest(), "big")
+
+
+def _divided(gradient: Any, divisor: tf.Tensor) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values / tf.cast(divisor, gradient.values.dtype)
+        return type(gradient)(values, gradient.indices, gradient.dense_shape)
+    return gradient / tf.cast(divisor, gradient.dtype)
+
+
+class _StopSignal:
+    """Ctrl-C and SIGTERM ask the loop to stop between two steps; true once they came. A second Ctrl-C does not wait."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> _StopSignal:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._ask)
+            except ValueError:  # not in the main thread: whoever runs us decides
+                return self
+        return self
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
