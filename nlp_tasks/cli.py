@@ -19,7 +19,10 @@ from nlp_tasks.errors import UserError
 if TYPE_CHECKING:
     from nlp_tasks.run import Run
 
-_UNWRITABLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR, errno.ENAMETOOLONG)
+_INACCESSIBLE = (
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG, errno.EEXIST, errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -47,10 +50,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if error.errno not in _INACCESSIBLE:
             raise
         place = error.filename or "the output"
-        click.echo(str(UserError(f"cannot write {place}: {error.strerror}",
+        click.echo(str(UserError(f"cannot read or write {place}: {error.strerror}",
                                  "free some space, or choose other places with --run-dir and --export-dir")), err=True)  # fmt: skip
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
@@ -158,7 +161,7 @@ def list_recipes(as_json: bool) -> None:
     from nlp_tasks.report import table, with_interval
 
     measured = recipe.measured()
-    entries = []
+    entries: list[dict[str, Any]] = []
     for name in recipe.names():
         content = recipe.load(name, lambda task: tasks.find(task).recipe_type)
         scores = measured.get(name)
@@ -187,7 +190,7 @@ def _verb(name: str, help_text: str) -> click.Command:
     def command(model: str, file: str, style: str) -> None:
         from nlp_tasks.inference import find_verb, load
 
-        if file != "-" and not Path(file).is_file():
+        if file != "-" and (not Path(file).exists() or Path(file).is_dir()):
             raise UserError(f"no file {file}", "give a file with one text a line, or - for standard input")
         loaded = load(model)
         verb = find_verb(loaded.task, name)

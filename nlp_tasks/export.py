@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -22,7 +23,17 @@ from nlp_tasks.tasks.task import Task
 TOLERANCE = 1e-4
 """Largest difference of a number between the live model and the reloaded one: padding and batch differ, float sums with them."""
 
-Functions = Mapping[str, Callable[..., dict[str, tf.Tensor]]]
+
+class GraphFunction(Protocol):
+    """What `tf.function` makes of a signature whose inputs are known: one graph."""
+
+    def __call__(self, *inputs: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]: ...
+
+    def get_concrete_function(self) -> Any:
+        """The graph, for `tf.saved_model.save`."""
+
+
+Functions = Mapping[str, GraphFunction]
 
 
 def functions(task: Task, model: keras.Model) -> Functions:

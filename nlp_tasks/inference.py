@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Loaded:
     """
 
     def __init__(
-        self, task: type[Task], functions: dict[str, Answer], names: dict[str, Sequence[str]], keep: object = None
+        self, task: type[Task], functions: Mapping[str, Answer], names: Mapping[str, Sequence[str]], keep: object = None
     ) -> None:
         self.task, self.functions, self._names = task, functions, names
         self._keep = keep  # the variables of a SavedModel die with what loaded them
@@ -102,7 +102,7 @@ def load_run(folder: Path) -> tuple[Loaded, Task, Any]:
     model = build(task, task.recipe.training)
     load_weights(model, weights)
     names = {name: signature.inputs for name, signature in task.signatures(model).items()}
-    return Loaded(type(task), dict(export.functions(task, model)), names), task, model
+    return Loaded(type(task), export.functions(task, model), names), task, model
 
 
 def open_task(content: recipe.Recipe, folder: Path) -> Task:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -64,7 +66,7 @@ class Text(Section, frozen=True, kw_only=True):
     lowercase: bool = True
     blank: tuple[str, ...] = ()
     minimum_count: Positive = 1
-    vocabulary_size: Positive = 200_000
+    vocabulary_size: Annotated[int, Meta(gt=0, le=2_000_000)] = 200_000  # an id must fit the 21 bits of text.ngrams
 
 
 class Training(Section, frozen=True, kw_only=True):
@@ -75,6 +77,8 @@ class Training(Section, frozen=True, kw_only=True):
     warmup_steps, decay: the learning rate rises linearly to `learning_rate`, then follows `decay` to zero.
     clip_norm: largest global norm of the gradient, after the sum over devices; 0 switches it off.
     evaluations: how often an epoch the validation data is looked at.
+    beta_2: decay of the second moment of adam and adamw; smaller follows rare features faster.
+    keep: ship the weights of the evaluation with the best `watch`, or of the last one.
     watch, patience: stop after `patience` evaluations without a better `watch`; 0 never stops early.
     average_last: average the weights of so many last evaluations if that is better on validation data; 0 or 1: do not.
     precision: "mixed_bfloat16" is refused where the CPU has no bfloat16 unit; "float64" is for checking.
@@ -90,9 +94,11 @@ class Training(Section, frozen=True, kw_only=True):
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
     warmup_steps: NonNegative = 0
     decay: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "constant"
+    beta_2: Share = 0.999
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     clip_norm: Annotated[float, Meta(ge=0)] = 5.0
     evaluations: Positive = 1
+    keep: Literal["best", "last"] = "best"
     watch: str = "loss"
     patience: NonNegative = 3
     average_last: NonNegative = 0
@@ -203,23 +209,33 @@ def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterab
     task = content.get("task", {})
     if not isinstance(task, dict) or not isinstance(task.get("name"), str):
         raise UserError(f"{find(name)}: no [task] name", 'start the recipe with [task] and name = "sentiment" or the like')
-    expected = _locate(recipe_type, task["name"], places)
+    with _at(_place(places, "task.name")):
+        expected = recipe_type(task["name"])
     try:
         return msgspec.convert(content, expected, strict=True)
     except msgspec.ValidationError as error:
         raise _explain(error, content, expected, places) from None
 
 
-def _locate(recipe_type: Callable[[str], type[Recipe]], task: str, places: dict[str, str]) -> type[Recipe]:
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Errors inside are told with their place."""
     try:
-        return recipe_type(task)
+        yield
     except UserError as error:
-        raise UserError(f"{places.get('task.name', 'recipe')}: {error.message}", error.hint) from None
+        raise UserError(f"{place}: {error.message}", error.hint) from None
+
+
+def _place(places: dict[str, str], key: str) -> str:
+    """`file:line` of a key path, or of the nearest section above it; of the file where there is none."""
+    while key not in places:
+        key = key.rpartition(".")[0]
+    return places[key]
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Content of a TOML file with what it extends, and `file:line` of each key path."""
-    if path in above:
+    """Content of a TOML file with what it extends, and `file:line` of each key path; the file itself is the place of ""."""
+    if path.resolve() in above:
         raise UserError(f"{path}: extends itself", "break the circle of `extends`")
     try:
         source = path.read_bytes().decode("utf-8")
@@ -231,15 +247,16 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
         found = re.search(r"at line (\d+)", str(error))
         line = int(found.group(1)) if found else source.count("\n") + 1
         raise UserError(f"{path}:{line}: broken TOML: {error}", "see https://toml.io for the form of a TOML file") from None
-    places = {key: f"{path}:{line}" for key, line in key_lines(source).items()}
+    places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(source).items()}
     base = content.pop("extends", None)
     if base is None:
         return content, places
     if not isinstance(base, str):
-        raise UserError(f"{places['extends']}: extends = {base!r}: expected a recipe's name", 'write extends = "sentiment/imdb"')
+        raise UserError(f"{_place(places, 'extends')}: extends = {base!r}: expected a recipe's name", 'write extends = "sentiment/imdb"')
     beside = path.parent / base
-    base_path = beside if base.endswith(".toml") and beside.is_file() else find(base)
-    lower, lower_places = _read(base_path, (*above, path))
+    with _at(_place(places, "extends")):
+        base_path = beside if base.endswith(".toml") and beside.is_file() else find(base)
+    lower, lower_places = _read(base_path, (*above, path.resolve()))
     return _merge(lower, content), {**lower_places, **places}
 
 
@@ -265,8 +282,11 @@ def _override(content: dict[str, Any], places: dict[str, str], setting: str) -> 
     except tomllib.TOMLDecodeError:
         value = raw
     section = content
-    for part in path[:-1]:
-        section = section.setdefault(part, {})
+    for depth, part in enumerate(path[:-1], 1):
+        if part not in section:
+            section[part] = {}
+            places[".".join(path[:depth])] = f"--set {setting}"
+        section = section[part]
         if not isinstance(section, dict):
             raise UserError(f"--set {setting}: {part} is not a section", "write for example --set training.epochs=3")
     section[path[-1]] = value
@@ -294,38 +314,44 @@ def key_lines(source: str) -> dict[str, int]:
 def _explain(error: msgspec.ValidationError, content: dict[str, Any], expected: type, places: dict[str, str]) -> UserError:
     """From msgspec's message and `$.path` to file:line, what was received and the nearest key."""
     message, _, tail = str(error).partition(" - at `$")
-    path = re.sub(r"\[\d+\]|\[\.\.\.\]", "", tail.rstrip("`")).lstrip(".")
+    steps = re.findall(r"[^.`\[\]]+", tail)
+    path = ".".join(step for step in steps if not step.isdigit())
+    place = _place(places, path)
     if unknown := re.search(r"unknown field `(.+?)`", message):
         key = f"{path}.{unknown.group(1)}".lstrip(".")
-        place = places.get(key, places.get(path, "recipe"))
-        known = _fields(expected, path, content)
-        return UserError(f"{place}: unknown key {key}", nearest(unknown.group(1), known))
-    place = places.get(path, places.get(path.rpartition(".")[0], "recipe"))
+        known = [field.name for field in msgspec.structs.fields(_type_at(expected, steps, content))]
+        return UserError(f"{_place(places, key)}: unknown key {key}", nearest(unknown.group(1), known))
     if missing := re.search(r"missing required field `(.+?)`", message):
-        return UserError(f"{place}: [{path}] has no {missing.group(1)}" if path else f"recipe has no {missing.group(1)}",
-                         f"add {missing.group(1)} = … to the recipe")  # fmt: skip
-    received = content
-    for part in path.split("."):
-        received = received.get(part, "?") if isinstance(received, dict) else received
+        name = missing.group(1)
+        if not path:
+            return UserError(f"{place}: no section [{name}]", f"add [{name}] to the recipe")
+        return UserError(f"{place}: [{path}] has no {name}", f"add {name} = … to the recipe")
+    received: Any = content
+    for step in steps:
+        received = received[int(step) if step.isdigit() else step]
     wanted = message[0].lower() + message[1:]
-    return UserError(
-        f"{place}: {path} = {received!r}: {wanted}", "see the comments of the recipe, or docs/recipes.md, for what it takes"
-    )
+    kind = _type_at(expected, steps, content)
+    if get_origin(kind) is Literal and isinstance(received, str):
+        hint = nearest(received, get_args(kind))
+    else:
+        hint = "see the comments of the recipe, or docs/recipes.md, for what it takes"
+    return UserError(f"{place}: {tail.strip('.`')} = {received!r}: {wanted}", hint)
 
 
-def _fields(expected: type, path: str, content: dict[str, Any]) -> list[str]:
-    """Field names of the struct that stands at a key path of a recipe type."""
-    current: Any = expected
-    at: Any = content
-    for part in filter(None, path.split(".")):
-        at = at.get(part, {}) if isinstance(at, dict) else {}
-        hints = {field.name: field.type for field in msgspec.structs.fields(current)}
-        choices = [t for t in getattr(hints[part], "__args__", (hints[part],)) if isinstance(t, type)]
-        tagged = [t for t in choices if getattr(getattr(t, "__struct_config__", None), "tag", None) == at.get("kind")]
-        current = (tagged or choices)[0]
-        if not issubclass(current, msgspec.Struct):
-            return []
-    return [field.name for field in msgspec.structs.fields(current)]
+def _type_at(current: Any, steps: Iterable[str], content: Any) -> Any:
+    """The struct or literal type that stands at a key path of a recipe type."""
+    for step in steps:
+        if step.isdigit():
+            current, content = get_args(current)[0], content[int(step)]
+            continue
+        current = next(field.type for field in msgspec.structs.fields(current) if field.name == step)
+        content = content[step]
+        if get_origin(current) is Annotated:
+            current = get_args(current)[0]
+        if isinstance(content, dict) and (choices := get_args(current)):
+            kind = content.get("kind")
+            current = next((t for t in choices if t.__struct_config__.tag == kind), choices[0])
+    return current
 
 
 def to_toml(content: dict[str, Any], prefix: str = "") -> str:
@@ -339,5 +365,14 @@ def to_toml(content: dict[str, Any], prefix: str = "") -> str:
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
             tables.extend(f"\n[[{prefix}{key}]]\n" + to_toml(row, f"{prefix}{key}.") for row in value)
         else:
-            scalars.append(f"{key} = {json.dumps(value, ensure_ascii=False)}\n")
+            scalars.append(f"{key} = {_toml_value(value)}\n")
     return "".join(scalars + tables)
+
+
+def _toml_value(value: Any) -> str:
+    """JSON, but for what TOML writes otherwise: U+007F and numbers that are not finite."""
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -81,7 +81,8 @@ def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: 
     lines += ["", scores.text]
     facts = {
         "parameters": f"{content['parameters']:,}",
-        "training": f"{content['training_seconds']:.0f} s, {content['tokens_per_second']:,.0f} tokens/s, padding {content['padding_share']:.0%}",
+        "training": f"{content['training_seconds']:.0f} s, {content['tokens_per_second']:,.0f} tokens/s, "
+        f"padding {content['padding_share']:.0%}",
         "seed": str(content["seed"]),
         "data": content["data_hash"][:16],
     }

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,9 @@ from nlp_tasks.tasks.task import Task
 from nlp_tasks.training import Trainer
 
 CHUNK = 512
+
+BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
+"""What a run folder may hold before it has its identity.json."""
 
 
 class Run:
@@ -68,13 +71,16 @@ class Run:
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores of a split by the functions that an export holds."""
-        loaded, task, _ = inference.load_run(self._trained())
+        folder = self._trained()
+        self._check_identity(self._identity())
+        loaded, task, _ = inference.load_run(folder)
         scores = task.score(self._results(task, loaded, list(task.read(self.splits.rows(split)))))
         return {"split": split, "scores": scores.scores, "intervals": scores.intervals, "counts": scores.counts,
                 "signatures": scores.signatures}  # fmt: skip
 
     def export(self) -> Path:
         """A new version of the export."""
+        _check_writable(self.export_folder)
         with self._hold():
             return self._export(self._trained())
 
@@ -87,6 +93,7 @@ class Run:
                 return json.loads(finished.read_text())
         distribution.check_precision(self.recipe.training.precision)
         strategy = distribution.strategy(self._strategy)
+        _check_writable(self.export_folder)
         with self._hold():
             self._train(strategy)
             if not finished.exists():
@@ -101,27 +108,36 @@ class Run:
     @contextmanager
     def _hold(self) -> Iterator[None]:
         """The run folder is ours, and is that of this recipe and this data; a new one is removed again where a stage refuses."""
-        fingerprint = self.splits.fingerprint()
-        new = not self.folder.exists()
+        identity = self._identity()
+        _check_writable(self.folder)
+        self._check_ours()
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("a+") as lock:
             self._lock(lock)
             if self._restart:
                 self._clear()
                 self._restart = False
-            identity = {"recipe": self.recipe.identity(), "data": fingerprint}
+            new = not (self.folder / "identity.json").exists()
             try:
+                self._sign(lock)
                 self._check_identity(identity)
-                new = new or not (self.folder / "identity.json").exists()
                 if new:
                     report.write_text(self.folder / "recipe.toml", self.recipe.resolved())
                     report.write_json(self.folder / "identity.json", identity)
-                self.data_hash = fingerprint
+                self.data_hash = identity["data"]
                 yield
-            except UserError:
+            except (UserError, OSError):
                 if new and not (self.folder / "checkpoints").exists():
                     shutil.rmtree(self.folder, ignore_errors=True)
                 raise
+
+    def _check_ours(self) -> None:
+        """Refuses a folder with other things in it: a run may clear and remove its folder."""
+        if self.folder.exists() and not (self.folder / "identity.json").exists():
+            others = sorted({path.name for path in self.folder.iterdir()} - BEGUN)
+            if others:
+                raise UserError(f"{self.folder} is no run folder, and it holds other things: {', '.join(others[:5])}",
+                                "choose another --name or --run-dir")  # fmt: skip
 
     def _lock(self, lock: Any) -> None:
         try:
@@ -130,19 +146,25 @@ class Run:
             lock.seek(0)
             raise UserError(f"{self.folder} is in use by {lock.read().strip() or 'another process'}",
                             "wait for it, stop it, or give this run another name with --name") from None  # fmt: skip
+
+    def _sign(self, lock: Any) -> None:
         lock.seek(0)
         lock.truncate()
         lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         lock.flush()
 
     def _clear(self) -> None:
-        for path in self.folder.iterdir():
+        # What makes it a run folder goes last: killed in between, it still is one.
+        for path in sorted(self.folder.iterdir(), key=lambda path: path.name == "identity.json"):
             if path.name == ".lock":
                 continue
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+    def _identity(self) -> dict[str, str]:
+        return {"recipe": self.recipe.identity(), "data": self.splits.fingerprint()}
 
     def _check_identity(self, identity: dict[str, str]) -> None:
         path = self.folder / "identity.json"
@@ -174,11 +196,6 @@ class Run:
         report.write_json(self.folder / "environment.json", environment(strategy))
         task = self._prepare()
         train, validation = (self._encode(task, split) for split in ("train", "validation"))
-        for split, store in (("train", train), ("validation", validation)):
-            if not store.rows:
-                raise UserError(
-                    f"no rows for {split} ({self.splits.describe(split)})", f"set data.{split}, or a larger data.validation_share"
-                )
         self._check_test(task)
         trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder)
         parameters = sum(int(np.prod(v.shape)) for v in trainer.model.trainable_variables)
@@ -203,17 +220,22 @@ class Run:
         folder = self.folder / "cache" / split
         if folder.exists():
             return Store(folder)
-        inputs = len(next(iter(task.signatures(None).values())).inputs)  # type: ignore[arg-type]
+        inputs = len(next(iter(task.signatures(None).values())).inputs)
         encode = tf.function(task.encode, autograph=False, input_signature=[tf.TensorSpec([None], tf.string)] * inputs)
 
         def chunks() -> Iterator[tuple[int, dict[str, Any]]]:
-            examples = task.read(self.splits.rows(split))
+            empty, examples = True, task.read(self.splits.rows(split))
             with Progress(f"encoding {split}", None) as progress:
                 for chunk in _chunks(examples, CHUNK):
                     columns = zip(*(example.inputs for example in chunk), strict=True)
                     fields = encode(*(tf.constant(column) for column in columns))
                     yield len(chunk), {**{name: _arrays(value) for name, value in fields.items()}, **task.targets(chunk)}
                     progress.advance(len(chunk))
+                    empty = False
+            if empty:
+                raise UserError(
+                    f"no rows for {split} ({self.splits.describe(split)})", f"set data.{split}, or a larger data.validation_share"
+                )
 
         store = write_store(folder, chunks())
         lengths = store.lengths(task.length_field)
@@ -291,7 +313,7 @@ class Run:
         return json.loads(path.read_text())
 
     def _export(self, folder: Path) -> Path:
-        loaded, task, model = inference.load_run(folder)
+        _, task, model = inference.load_run(folder)
         samples = []
         for example in task.read(self.splits.rows("test")):
             samples.append(example.inputs)
@@ -304,7 +326,7 @@ class Run:
         scores = folder / "scores.json"
         if scores.exists():
             extra["scores.json"] = scores.read_text()
-        path = export.write(task, model, loaded.functions, self.export_folder, extra=extra, samples=samples)
+        path = export.write(task, model, export.functions(task, model), self.export_folder, extra=extra, samples=samples)
         tell(f"exported to {path}")
         return path
 
@@ -315,6 +337,14 @@ class Run:
         digest = _digest(self.folder)
         marks = self.export_folder.glob("[0-9]*/assets.extra/weights.sha256")
         return any(mark.read_text().strip() == digest for mark in marks)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuses, before hours are spent on training, a place where nothing can be written."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {folder}: {there} is {'read-only' if there.is_dir() else 'a file'}",
+                        "choose another place with --run-dir or --export-dir")  # fmt: skip
 
 
 def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:

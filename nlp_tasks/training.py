@@ -95,7 +95,8 @@ class Trainer:
         with distribution.scope(strategy):
             self.model = build(task, training)
             trained = [variable.value for variable in self.model.trainable_variables]
-            self.optimizer = optimizers.make(training.optimizer, trained, **self._options())
+            factors = [task.learning_rate_factor(variable.path) for variable in self.model.trainable_variables]
+            self.optimizer = optimizers.make(training.optimizer, trained, multipliers=factors, **self._options())
         self._trained = trained
         first = task.plan(self._lengths[id(train)], training, 0)
         self.steps_per_epoch = len(first)
@@ -106,7 +107,9 @@ class Trainer:
         self._callbacks = self._callback_list(callbacks)
 
     def _options(self) -> dict[str, Any]:
-        return {"weight_decay": self.training.weight_decay} if self.training.optimizer == "adamw" else {}
+        training = self.training
+        adaptive = {"beta_2": training.beta_2} if training.optimizer in ("adam", "adamw") else {}
+        return adaptive | ({"weight_decay": training.weight_decay} if training.optimizer == "adamw" else {})
 
     def run(self) -> Position:
         """Trains to the end, or on from the last checkpoint, and leaves `checkpoints/chosen.npz`: the weights to ship."""
@@ -240,7 +243,7 @@ class Trainer:
         position.sums = Sums()
         position.evaluation += 1
         score = values[watched] if self.training.watch == "loss" else -values[watched]
-        better = position.best is None or score < position.best
+        better = position.best is None or score < position.best or self.training.keep == "last"
         if better:
             position.best, position.best_evaluation = score, position.evaluation
             self._save(self.checkpoints / "best.npz", model_only=True)
@@ -293,9 +296,11 @@ class Trainer:
 
         def make(batch: Batch) -> dict[str, np.ndarray]:
             def width(field: str, longest: int) -> int:
-                return batch.width if field == self.task.length_field else -(-longest // ROUND_UP) * ROUND_UP
+                return batch.width if field in aligned else -(-longest // ROUND_UP) * ROUND_UP
 
             return store.batch(batch.rows, batch.size, width)
+
+        aligned = store.aligned(self.task.length_field)
 
         with ThreadPoolExecutor(1) as thread:
             following = thread.submit(make, batches[0]) if batches else None

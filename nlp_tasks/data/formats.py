@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import sys
@@ -48,8 +49,10 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines with their end; a byte-order mark is left out. Invalid UTF-8 is refused with its line."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)
             try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 received = raw[error.start : error.start + 4].hex(" ")
                 raise UserError(
@@ -86,13 +89,18 @@ def _table(
 ) -> Iterator[Row]:
     places: dict[str, int] | None = None
     for number, cells in table:
-        if not any(cells):
+        if not any(map(str.strip, cells)):
             counts.dropped["blank line"] += 1
             continue
         if places is None:
-            places = _header(cells, columns)
+            places = _header(cells, columns, Where(str(path), number))
             if places is not None:
                 continue
+            if unnamed := columns.keys() - set(order):
+                raise UserError(
+                    f"{path}:{number}: no header line, and the columns {', '.join(order)} have no {', '.join(sorted(unnamed))}",
+                    "name each column by a header line or in data.columns",
+                )
             places = {name: index for index, name in enumerate(order) if name in columns}
         if len(cells) <= max(places.values()):
             missing = ", ".join(name for name, index in places.items() if index >= len(cells))
@@ -105,16 +113,18 @@ def _table(
         raise UserError(f"{path}: empty file", "give a file with at least one row")
 
 
-def _header(cells: list[str], columns: Columns) -> dict[str, int] | None:
-    """Column → its index where the cells are a header line; None where they are data."""
+def _header(cells: list[str], columns: Columns, where: Where) -> dict[str, int] | None:
+    """Column → its index where the cells are a header line; None where none of them is the name of a column."""
     known = [cell.strip().lower() for cell in cells]
     places = {}
     for name, candidates in columns.items():
         found = [known.index(candidate.lower()) for candidate in candidates if candidate.lower() in known]
-        if not found:
-            return None
-        places[name] = found[0]
-    return places
+        if found:
+            places[name] = found[0]
+    if places and (missing := [name for name in columns if name not in places]):
+        raise UserError(f"{where}: the header line has no column for {', '.join(missing)}: it has {_excerpt(', '.join(cells))}",
+                        f"name the column in [data], for example {missing[0]}_column = \"…\"")  # fmt: skip
+    return places or None
 
 
 def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[Row]:
@@ -126,7 +136,7 @@ def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[R
         empty = False
         try:
             content = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}:{number}: broken JSON: {error}", "each line must be one JSON object") from None
         if not isinstance(content, dict):
             raise UserError(f"{path}:{number}: a {type(content).__name__}, not an object", 'write {"text": …, "label": …}')
@@ -137,6 +147,9 @@ def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[R
                 raise UserError(f"{path}:{number}: no {name} (keys: {', '.join(content) or 'none'})",
                                 f"each line needs the keys {', '.join(columns)}")  # fmt: skip
             fields[name] = found[0] if isinstance(found[0], str) else json.dumps(found[0])
+            if any("\ud800" <= character <= "\udfff" for character in fields[name]):
+                raise UserError(f"{path}:{number}: {name} is no Unicode text: it has half a surrogate pair ({_excerpt(fields[name])})",
+                                "write characters as such, or both halves of their escape")  # fmt: skip
         yield Row(fields, Where(str(path), number))
     if empty:
         raise UserError(f"{path}: empty file", "give a file with at least one row")
@@ -144,11 +157,17 @@ def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[R
 
 def _read_folders(path: Path, columns: Columns) -> Iterator[Row]:
     text, label = tuple(columns)[:2]
-    files = sorted(file for file in path.glob("*/*") if file.is_file() and not file.name.startswith("."))
+    files = labelled_files(path)
     if not files:
         raise UserError(f"{path}: no files in folders below it", "lay it out as FOLDER/LABEL/ANY-NAME.txt, one text a file")
     for file in files:
         yield Row({text: "".join(line for _, line in lines(file)), label: file.parent.name}, Where(str(file), 1))
+
+
+def labelled_files(path: Path) -> list[Path]:
+    """The files of a folder that holds one folder a label, sorted; hidden ones are left out."""
+    files = (file for file in path.glob("*/*") if file.is_file())
+    return sorted(file for file in files if not file.name.startswith(".") and not file.parent.name.startswith("."))
 
 
 def _excerpt(text: str, length: int = 60) -> str:

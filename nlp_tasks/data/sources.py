@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from nlp_tasks.data.formats import Columns, read_file
+from nlp_tasks.data.formats import Columns, labelled_files, read_file
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.errors import UserError
 from nlp_tasks.recipe import Data
@@ -36,7 +36,7 @@ class Files:
     def fingerprint(self, split: str) -> str:
         path = self.path(split)
         digest = hashlib.sha256()
-        for file in sorted(path.glob("*/*")) if path.is_dir() else [path]:
+        for file in labelled_files(path) if path.is_dir() else [path]:
             if path.is_dir():
                 digest.update(file.relative_to(path).as_posix().encode() + b"\0")
             with file.open("rb") as content:
@@ -65,9 +65,12 @@ class TensorFlowDatasets:
         if data.origin:
             hint += f". It comes from {data.origin}" + (f" ({data.licence})" if data.licence else "")
         try:
+            reference, _ = tfds.core.naming.parse_builder_name_kwargs(self._name)
+            if reference.namespace:  # TFDS would ask the network
+                raise ValueError(f"{reference.namespace}: is no part of the TFDS catalogue")
             self._builder = tfds.builder(self._name, data_dir=data_dir)
             prepared = self._builder.is_prepared()
-        except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
+        except (ValueError, AssertionError) as error:  # AssertionError: a version that there is not
             first = str(error).strip().split("\n")[0]
             raise UserError(f"data set {self._name!r} is not known or not prepared: {first}", hint) from None
         if not prepared:
@@ -77,9 +80,9 @@ class TensorFlowDatasets:
         return counts.keep(self._rows(split))
 
     def fingerprint(self, split: str) -> str:
-        """Version and checksummed size of the shards: they change whenever a data set is prepared anew from other data."""
+        """Version and content of the shards: they change whenever a data set is prepared anew from other data."""
         digest = hashlib.sha256(f"{self._builder.info.full_name} {split}".encode())
-        for file in sorted(Path(self._builder.data_dir).glob("*.tfrecord*")):
+        for file in sorted(Path(self._builder.data_dir).glob("*-of-*")):
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
         return digest.hexdigest()

@@ -35,7 +35,12 @@ class Store:
 
     def lengths(self, field: str) -> np.ndarray:
         """`<int64>[rows]`: how many values a ragged field has in each row."""
-        return np.diff(self.row_splits[field])
+        return np.diff(self.row_splits[field].astype(np.int64))
+
+    def aligned(self, field: str) -> set[str]:
+        """The ragged fields that have as many values in each row as `field`, itself among them."""
+        splits = self.row_splits[field]
+        return {name for name, other in self.row_splits.items() if np.array_equal(splits, other)}
 
     def batch(self, rows: np.ndarray, size: int, width: Callable[[str, int], int]) -> dict[str, np.ndarray]:
         """A padded batch.
@@ -46,7 +51,7 @@ class Store:
             width: padded width of a ragged field, from its name and its longest row; longer rows are cut.
 
         Returns:
-            For a dense field `[size]`; for a ragged one `<int32>[size, width]` padded by 0 and `NAME_lengths <int32>[size]`;
+            For a dense field `[size, …]`; for a ragged one `<int32>[size, width, …]` padded by 0 and `NAME_lengths <int32>[size]`;
             `weight <float32>[size]`: 1, or 0 for the rows that fill up; `row <int32>[size]`: number of the row in the batch.
         """
         batch: dict[str, np.ndarray] = {}
@@ -56,12 +61,12 @@ class Store:
                 dense[: len(rows)] = values[rows]
                 batch[name] = dense
                 continue
-            starts = self.row_splits[name][rows]
+            starts = self.row_splits[name][rows].astype(np.int64)
             lengths = self.row_splits[name][rows + 1] - starts
             columns = width(name, int(lengths.max(initial=1)))
             lengths = np.minimum(lengths, columns)
             mask = np.arange(columns) < lengths[:, None]
-            padded = np.zeros((size, columns), np.int32)
+            padded = np.zeros((size, columns, *values.shape[1:]), np.int32)
             # One slice a row keeps the reads contiguous on disk; the assignment by mask is one pass.
             flat = [values[start : start + length] for start, length in zip(starts, lengths, strict=True)]
             padded[: len(rows)][mask] = np.concatenate(flat) if flat else []
@@ -131,12 +136,13 @@ class _ArrayWriter:
         self._file.close()
         dtype = self._dtype
         if dtype.kind in "iu":
-            dtype = np.promote_types(np.min_scalar_type(self._largest), np.min_scalar_type(self._smallest))
+            dtype = np.min_scalar_type(min(self._smallest, -self._largest - 1) if self._smallest < 0 else self._largest)
         shape = (self._count, *self._tail)
-        out = np.lib.format.open_memmap(self._path, mode="w+", dtype=dtype, shape=shape)
-        if self._count:
-            raw = np.memmap(self._raw, dtype=self._dtype, mode="r", shape=shape)
+        # Plain writes: a full disk is an error here, where writing to a memory map would kill the process (SIGBUS).
+        with self._path.open("wb") as out:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(out, header)
+            raw = np.memmap(self._raw, dtype=self._dtype, mode="r", shape=shape) if self._count else np.zeros(shape, dtype)
             for start in range(0, self._count, 1 << 20):
-                out[start : start + (1 << 20)] = raw[start : start + (1 << 20)]
-        out.flush()
+                out.write(raw[start : start + (1 << 20)].astype(dtype).tobytes())
         self._raw.unlink()

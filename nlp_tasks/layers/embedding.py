@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -13,6 +14,7 @@ class Embedding(keras.layers.Layer):
         size: number of ids.
         features: length of a vector.
         scale: the initial values are uniform in [-scale, scale].
+        initial: `<float>[size, features]`, the initial values instead.
 
     Call arguments:
         ids: `<int32>[…]`.
@@ -21,12 +23,16 @@ class Embedding(keras.layers.Layer):
         `<float>[…, features]`.
     """
 
-    def __init__(self, size: int, features: int, *, scale: float = 0.05, **kwargs: object) -> None:
+    def __init__(
+        self, size: int, features: int, *, scale: float = 0.05, initial: np.ndarray | None = None, **kwargs: object
+    ) -> None:
         super().__init__(**kwargs)
-        self.size, self.features, self.scale = size, features, scale
+        self.size, self.features, self.scale, self._initial = size, features, scale, initial
 
     def build(self, ids_shape: tuple[int | None, ...]) -> None:
-        initializer = keras.initializers.RandomUniform(-self.scale, self.scale)
+        initial, self._initial = self._initial, None
+        uniform = keras.initializers.RandomUniform(-self.scale, self.scale)
+        initializer = uniform if initial is None else lambda shape, dtype=None: tf.cast(initial, dtype)
         # Autocast would turn the table, and with it the gradient, into a dense tensor of another dtype.
         self.table = self.add_weight(shape=(self.size, self.features), initializer=initializer, name="table", autocast=False)
 

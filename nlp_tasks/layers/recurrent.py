@@ -163,3 +163,34 @@ class Bidirectional(keras.layers.Layer):
         backward, backward_state = self.backward(reversed_inputs, lengths, initial_state=second)
         backward = tf.reverse_sequence(backward, lengths, seq_axis=1)
         return tf.concat([forward, backward], -1), (forward_state, backward_state)
+
+
+class Windows(keras.layers.Layer):
+    """Cuts each row into windows and lets a layer read each from its own start: a long text costs fewer, wider steps.
+
+    Args:
+        layer: a recurrent layer, `layer(inputs, lengths) → (outputs, state)`.
+        size: tokens of a window.
+
+    Call arguments:
+        inputs: `<float>[batch, time, features]`.
+        lengths: `<int32>[batch]`.
+
+    Returns:
+        outputs `<float>[batch, time, units]`; there is no state.
+
+    Example: with size 2, a row of 3 tokens is read as one of 2 and one of 1.
+    """
+
+    def __init__(self, layer: keras.layers.Layer, size: int, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.layer, self.size = layer, size
+
+    def call(self, inputs: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, State]:
+        rows, time, features = tf.shape(inputs)[0], tf.shape(inputs)[1], inputs.shape[-1]
+        windows = (time + self.size - 1) // self.size
+        padded = tf.pad(inputs, [[0, 0], [0, windows * self.size - time], [0, 0]])
+        cut = tf.reshape(padded, [rows * windows, self.size, features])
+        inside = tf.clip_by_value(lengths[:, None] - tf.range(windows) * self.size, 0, self.size)
+        outputs, _ = self.layer(cut, tf.reshape(inside, [-1]))
+        return tf.reshape(outputs, [rows, windows * self.size, outputs.shape[-1]])[:, :time], ()

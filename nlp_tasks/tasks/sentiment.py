@@ -19,7 +19,7 @@ from nlp_tasks import recipe
 from nlp_tasks.data.rows import Row
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
-from nlp_tasks.recipe import Positive, Section, Share
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share
 from nlp_tasks.tasks.task import Example, Loss, Signature, Task, Verb
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from nlp_tasks import layers, scores
     from nlp_tasks.layers import Noise
     from nlp_tasks.scores import Scores
-    from nlp_tasks.text import ngrams, tokenizer, vocabulary
+    from nlp_tasks.text import affixes, ngrams, tokenizer, vocabulary, word_vectors
 else:
     keras, tf = lazy("keras"), lazy("tensorflow")
     layers, scores = lazy("nlp_tasks.layers"), lazy("nlp_tasks.scores")
-    ngrams, tokenizer, vocabulary = (lazy(f"nlp_tasks.text.{name}") for name in ("ngrams", "tokenizer", "vocabulary"))
+    affixes, ngrams, tokenizer = (lazy(f"nlp_tasks.text.{name}") for name in ("affixes", "ngrams", "tokenizer"))
+    vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
 
 Part = Literal["bag_of_ngrams", "convolution", "recurrent"]
 
@@ -50,15 +51,19 @@ class Data(recipe.Data, frozen=True, kw_only=True):
 
 
 class Text(recipe.Text, frozen=True, kw_only=True):
-    """`[text]`: maximum_tokens: what the convolution and the recurrent part see of a longer text, half of it from each end."""
+    """`[text]`: maximum_tokens: what the convolution and the recurrent part see of a longer text, from its two ends.
+
+    share_from_start: of these tokens; the others are the last ones.
+    """
 
     maximum_tokens: Positive = 400
+    share_from_start: Annotated[float, Meta(ge=0, le=1)] = 0.25
 
 
 class BagOfNgrams(Section, frozen=True, kw_only=True):
     """order: longest n-gram. minimum_count: texts it must occur in. naive_bayes: weights start as those of a naive-Bayes classifier.
 
-    penalty: squared weights, summed over the n-grams of a text, that the loss holds against the part.
+    weight: of the part's log probabilities in the answer. learning_rate_factor: the part's learning rate, in units of the recipe's.
     """
 
     order: Annotated[int, Meta(ge=1, le=3)] = 3
@@ -66,32 +71,51 @@ class BagOfNgrams(Section, frozen=True, kw_only=True):
     size: Positive = 2_000_000
     naive_bayes: bool = True
     prior: Annotated[float, Meta(ge=0)] = 0.4
-    scale: Annotated[float, Meta(gt=0)] = 0.1
-    penalty: Annotated[float, Meta(ge=0)] = 0.0
+    scale: Annotated[float, Meta(gt=0)] = 0.75
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    learning_rate_factor: Annotated[float, Meta(gt=0)] = 20.0
 
 
-class Convolution(Section, frozen=True, kw_only=True):
-    """embedding: features of a word vector. widths: tokens that a filter sees. filters: of each width."""
+class Network(Section, frozen=True, kw_only=True):
+    """What the parts over word vectors share.
+
+    embedding: features of a word vector. vocabulary: so many of the most frequent tokens have one.
+    initial: "random", or "ppmi": counted on the training texts, which helps where texts are many and labels few.
+    affixes: number of hashed beginnings and endings of words that have a vector too (0: none); they speak for unknown words.
+    copies: so many networks, alike but for their initial weights, each with a loss of its own.
+    token_dropout, affix_dropout, embedding_dropout, dropout: shares left out in training.
+    """
 
     embedding: Positive = 128
+    vocabulary: Positive = 200_000
+    initial: Literal["random", "ppmi"] = "random"
+    affixes: NonNegative = 0
+    copies: Positive = 1
+    token_dropout: Share = 0.1
+    affix_dropout: Share = 0.2
+    embedding_dropout: Share = 0.3
+    dropout: Share = 0.5
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+
+
+class Convolution(Network, frozen=True, kw_only=True):
+    """widths: tokens that a filter sees. filters: of each width."""
+
     widths: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (1, 2, 3)
     filters: Positive = 128
-    token_dropout: Share = 0.1
-    embedding_dropout: Share = 0.2
-    dropout: Share = 0.5
 
 
-class Recurrent(Section, frozen=True, kw_only=True):
-    """cell: LSTM or GRU. units: of each direction. pooling: how the token vectors become one."""
+class Recurrent(Network, frozen=True, kw_only=True):
+    """cell: LSTM or GRU. units: of each direction. pooling: how the token vectors become one.
 
-    embedding: Positive = 128
+    window: the network starts afresh after so many tokens, which makes long texts fast; 0 reads a text from end to end.
+    """
+
     cell: Literal["lstm", "gru"] = "lstm"
     units: Positive = 128
     bidirectional: bool = True
-    pooling: Literal["max", "mean", "max_mean", "attention", "last"] = "max"
-    token_dropout: Share = 0.1
-    embedding_dropout: Share = 0.3
-    dropout: Share = 0.5
+    window: NonNegative = 0
+    pooling: Literal["max", "mean", "max_mean", "attention", "max_attention", "last"] = "max"
 
 
 class Model(Section, frozen=True, kw_only=True):
@@ -154,11 +178,17 @@ class Sentiment(Task):
                 )
             yield Example((row.fields["text"],), label, row.where)
 
-    # Resources: vocabulary.tsv, labels.json, ngrams.npz
+    # Resources: vocabulary.tsv, labels.json, ngrams.npz, vectors.npz
 
     @property
-    def _deep(self) -> bool:
-        return self.recipe.model.parts != ("bag_of_ngrams",)
+    def _networks(self) -> dict[str, Network]:
+        """The parts over word vectors, by name."""
+        model = self.recipe.model
+        return {part: getattr(model, part) for part in model.parts if part != "bag_of_ngrams"}
+
+    @property
+    def _affixes(self) -> int:
+        return max((options.affixes for options in self._networks.values()), default=0)
 
     @property
     def _wide(self) -> bool:
@@ -188,9 +218,10 @@ class Sentiment(Task):
         )
         if self._wide:
             self._count_ngrams(examples, split, folder)
+        self._count_vectors(examples, split, folder)
 
     def _count_ngrams(self, examples: Callable[[], Iterator[Example]], split: Callable[..., Any], folder: Path) -> None:
-        """N-grams with the number of texts of each class they occur in, as log-count ratios (Wang & Manning 2012, eq. 1-2)."""
+        """N-grams with the number of texts of each class they occur in, as the naive-Bayes prior needs them."""
         options = self.recipe.model.bag_of_ngrams
         words = vocabulary.Vocabulary(folder / "vocabulary.tsv")
         place = {label: index for index, label in enumerate(json.loads((folder / "labels.json").read_text()))}
@@ -209,11 +240,25 @@ class Sentiment(Task):
         if not len(keys):
             raise UserError("no n-gram of the training data is frequent enough",
                             f"model.bag_of_ngrams.minimum_count is {options.minimum_count}")  # fmt: skip
-        here = counts + 1.0
-        elsewhere = counts.sum(1, keepdims=True) - counts + 1.0
-        ratios = np.log(here / here.sum(0)) - np.log(elsewhere / elsewhere.sum(0))
-        ratios = np.concatenate([np.zeros((1, len(place))), ratios]).astype(np.float32)
-        np.savez(folder / "ngrams.npz", keys=keys, order=options.order, ratios=ratios)
+        counts = np.concatenate([np.zeros((1, len(place)), np.int64), counts])
+        np.savez(folder / "ngrams.npz", keys=keys, order=options.order, counts=counts)
+
+    def _count_vectors(self, examples: Callable[[], Iterator[Example]], split: Callable[..., Any], folder: Path) -> None:
+        """Initial word vectors of the parts that ask for them."""
+        words = vocabulary.Vocabulary(folder / "vocabulary.tsv")
+        ids_of = tf.function(lambda texts: words.lookup(split(texts).text), autograph=False)
+
+        def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for batch in _batches(examples(), 4096):
+                ids = ids_of(tf.constant([example.inputs[0] for example in batch]))
+                yield ids.values.numpy(), ids.value_rowids().numpy()
+
+        counted = {}
+        for part, options in self._networks.items():
+            if options.initial == "ppmi":
+                size = min(len(words), options.vocabulary + vocabulary.FIRST)
+                counted[part] = word_vectors.ppmi_vectors(batches(), size, options.embedding)
+        np.savez(folder / "vectors.npz", **counted)
 
     def _tokenizer(self) -> Any:
         text = self.recipe.text
@@ -228,21 +273,28 @@ class Sentiment(Task):
         text = self.recipe.text
         self.tokenizer = tokenizer.Tokenizer(text.lowercase, text.blank)
         self.label_names = tf.constant(self.labels)
+        with np.load(folder / "vectors.npz") as content:
+            self.vectors = dict(content)
         if self._wide:
             self.ngrams = ngrams.NgramVocabulary.load(folder / "ngrams.npz")
             with np.load(folder / "ngrams.npz") as content:
-                self.ratios = content["ratios"]
+                self.ngram_counts = content["counts"]
 
     # Encoding
 
     def encode(self, *strings: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         (texts,) = strings
-        ids = self.vocabulary.lookup(self.tokenizer(texts).text)
+        words = self.tokenizer(texts).text
+        ids = self.vocabulary.lookup(words)
         fields = {}
         if self._wide:
             fields["ngrams"] = self.ngrams.lookup(ids)
-        if self._deep:
-            fields["tokens"] = _both_ends(ids, self.recipe.text.maximum_tokens)
+        if self._networks:
+            text = self.recipe.text
+            ends = _both_ends(ids, text.maximum_tokens, text.share_from_start)
+            fields["tokens"] = _kept(ids, ends)
+            if self._affixes:
+                fields["affixes"] = _kept(words.with_values(affixes.affix_ids(words.values, self._affixes)), ends)
         return fields
 
     def targets(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
@@ -255,79 +307,112 @@ class Sentiment(Task):
 
     @property
     def length_field(self) -> str:
-        return "tokens" if self._deep else "ngrams"
+        return "tokens" if self._networks else "ngrams"
 
     # Model
 
     def build(self) -> keras.Model:
-        parts: dict[str, Any] = {}
+        made: dict[str, Any] = {}
+        for name, part in self._named_parts():
+            made |= {f"{name}_{layer}": value for layer, value in getattr(self, f"_{part}_layers")().items()}
+        return layers.Model(self._logits, **made)
+
+    def _named_parts(self) -> list[tuple[str, str]]:
+        """(name, part) of each classifier: a part with two copies gives "recurrent_1" and "recurrent_2"."""
+        named = []
         for part in self.recipe.model.parts:
-            parts |= getattr(self, f"_{part}_layers")()
-        return layers.Model(self._logits, **parts)
+            copies = getattr(self.recipe.model, part).copies if part in self._networks else 1
+            named += [(part if copies == 1 else f"{part}_{number}", part) for number in range(1, copies + 1)]
+        return named
+
+    def _weights(self) -> dict[str, float]:
+        """The weight of each classifier in the answer; they sum to 1."""
+        named = self._named_parts()
+        shares = {name: getattr(self.recipe.model, part).weight / sum(p == part for _, p in named) for name, part in named}
+        return {name: share / sum(shares.values()) for name, share in shares.items()}
 
     def _logits(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> dict[str, tf.Tensor]:
-        """`<float32>[rows, labels]` of each part."""
-        logits = {part: getattr(self, f"_{part}_logits")(model, batch, noise) for part in self.recipe.model.parts}
-        return {part: value if value.dtype == tf.float64 else tf.cast(value, tf.float32) for part, value in logits.items()}
+        """`<float32>[rows, labels]` of each classifier."""
+        logits = {}
+        for name, part in self._named_parts():
+            value = getattr(self, f"_{part}_logits")(lambda layer, name=name: getattr(model, f"{name}_{layer}"), batch, noise)
+            logits[name] = value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
+        return logits
 
     def _bag_of_ngrams_layers(self) -> dict[str, Any]:
         options = self.recipe.model.bag_of_ngrams
-        ratios = self.ratios if options.naive_bayes else None
-        return {
-            "bag_of_ngrams": layers.BagOfNgrams(
-                len(self.ngrams), len(self.labels), ratios, prior=options.prior, scale=options.scale
-            )
-        }
+        counts = self.ngram_counts if options.naive_bayes else None
+        bag = layers.BagOfNgrams(len(self.ngrams), len(self.labels), counts, prior=options.prior, scale=options.scale)
+        return {"linear": bag}
 
-    def _bag_of_ngrams_logits(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> tf.Tensor:
-        return model.bag_of_ngrams(batch["ngrams"])
+    def _bag_of_ngrams_logits(self, layer: Callable[[str], Any], batch: dict[str, tf.Tensor], noise: Noise | None) -> tf.Tensor:
+        return layer("linear")(batch["ngrams"], None if noise is None else batch["label"])
+
+    def _word_layers(self, part: str) -> dict[str, Any]:
+        options = self._networks[part]
+        size = min(len(self.vocabulary), options.vocabulary + vocabulary.FIRST)
+        made = {
+            "token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
+            "embedding": layers.Embedding(size, options.embedding, initial=self.vectors.get(part)),
+            "embedding_dropout": layers.Dropout(options.embedding_dropout),
+            "dropout": layers.Dropout(options.dropout),
+            "output": keras.layers.Dense(len(self.labels)),
+        }
+        if options.affixes:
+            made["affix_dropout"] = layers.TokenDropout(options.affix_dropout, vocabulary.PADDING)
+            made["affix_embedding"] = layers.Embedding(options.affixes + 1, options.embedding)
+        return made
+
+    def _word_vectors(
+        self, part: str, layer: Callable[[str], Any], batch: dict[str, tf.Tensor], noise: Noise | None
+    ) -> tf.Tensor:
+        """`<float>[rows, tokens, features]`: the word's vector plus, where affixes are on, those of its beginnings and endings."""
+        options = self._networks[part]
+        size = min(len(self.vocabulary), options.vocabulary + vocabulary.FIRST)
+        ids = tf.where(batch["tokens"] < size, batch["tokens"], vocabulary.UNKNOWN)
+        vectors = layer("embedding")(layer("token_dropout")(ids, noise))
+        if options.affixes:
+            shape = tf.shape(batch["affixes"])
+            flat = tf.reshape(batch["affixes"], [shape[0], shape[1] * affixes.PER_TOKEN])
+            kept = tf.reshape(layer("affix_dropout")(flat, noise), shape) % (options.affixes + 1)
+            present = tf.cast(kept > 0, vectors.dtype)[..., None]
+            total = tf.reduce_sum(layer("affix_embedding")(kept) * present, 2)
+            vectors += total * tf.math.rsqrt(1 + tf.reduce_sum(present, 2))
+        return layer("embedding_dropout")(vectors, noise)
 
     def _convolution_layers(self) -> dict[str, Any]:
         options = self.recipe.model.convolution
-        filters = {f"convolution_{width}": layers.Convolution(options.filters, width) for width in options.widths}
-        return filters | {
-            "convolution_token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
-            "convolution_embedding": layers.Embedding(len(self.vocabulary), options.embedding),
-            "convolution_embedding_dropout": layers.Dropout(options.embedding_dropout),
-            "convolution_dropout": layers.Dropout(options.dropout),
-            "convolution_output": keras.layers.Dense(len(self.labels)),
-        }
+        filters = {f"width_{width}": layers.Convolution(options.filters, width) for width in options.widths}
+        return self._word_layers("convolution") | filters
 
-    def _convolution_logits(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> tf.Tensor:
+    def _convolution_logits(self, layer: Callable[[str], Any], batch: dict[str, tf.Tensor], noise: Noise | None) -> tf.Tensor:
         lengths = batch["tokens_lengths"]
-        ids = model.convolution_token_dropout(batch["tokens"], noise)
-        vectors = model.convolution_embedding_dropout(model.convolution_embedding(ids), noise)
-        pooled = [
-            layers.max_pooling(getattr(model, f"convolution_{width}")(vectors, lengths), lengths)
-            for width in self.recipe.model.convolution.widths
-        ]
-        return model.convolution_output(model.convolution_dropout(tf.concat(pooled, -1), noise))
+        vectors = self._word_vectors("convolution", layer, batch, noise)
+        widths = self.recipe.model.convolution.widths
+        pooled = [layers.max_pooling(layer(f"width_{width}")(vectors, lengths), lengths) for width in widths]
+        return layer("output")(layer("dropout")(tf.concat(pooled, -1), noise))
 
     def _recurrent_layers(self) -> dict[str, Any]:
         options = self.recipe.model.recurrent
         cell = {"lstm": layers.LSTM, "gru": layers.GRU}[options.cell]
         network = layers.Bidirectional(cell(options.units), cell(options.units)) if options.bidirectional else cell(options.units)
-        attention = {"attention_pooling": layers.AttentionPooling(options.units)} if options.pooling == "attention" else {}
-        return attention | {
-            "recurrent_token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
-            "recurrent_embedding": layers.Embedding(len(self.vocabulary), options.embedding),
-            "recurrent_embedding_dropout": layers.Dropout(options.embedding_dropout),
-            "recurrent_network": network,
-            "recurrent_dropout": layers.Dropout(options.dropout),
-            "recurrent_output": keras.layers.Dense(len(self.labels)),
-        }
+        if options.window:
+            network.name = "network"
+            network = layers.Windows(network, options.window)
+        attention = {"attention": layers.AttentionPooling(options.units)} if "attention" in options.pooling else {}
+        return self._word_layers("recurrent") | attention | {"network": network}
 
-    def _recurrent_logits(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> tf.Tensor:
+    def _recurrent_logits(self, layer: Callable[[str], Any], batch: dict[str, tf.Tensor], noise: Noise | None) -> tf.Tensor:
         lengths = batch["tokens_lengths"]
-        ids = model.recurrent_token_dropout(batch["tokens"], noise)
-        vectors = model.recurrent_embedding_dropout(model.recurrent_embedding(ids), noise)
-        outputs, _ = model.recurrent_network(vectors, lengths)
-        pooling = self.recipe.model.recurrent.pooling
-        if pooling == "attention":
-            pooled = model.attention_pooling(outputs, lengths)
-        else:
-            pooled = tf.concat([getattr(layers, f"{name}_pooling")(outputs, lengths) for name in pooling.split("_")], -1)
-        return model.recurrent_output(model.recurrent_dropout(pooled, noise))
+        outputs, _ = layer("network")(self._word_vectors("recurrent", layer, batch, noise), lengths)
+        pooled = []
+        for name in self.recipe.model.recurrent.pooling.split("_"):
+            pool = layer("attention") if name == "attention" else getattr(layers, f"{name}_pooling")
+            pooled.append(pool(outputs, lengths))
+        return layer("output")(layer("dropout")(tf.concat(pooled, -1), noise))
+
+    def learning_rate_factor(self, variable: str) -> float:
+        return self.recipe.model.bag_of_ngrams.learning_rate_factor if "bag_of_ngrams_linear/weights" in variable else 1.0
 
     # Loss and answers
 
@@ -336,19 +421,21 @@ class Sentiment(Task):
         any_logits = next(iter(logits.values()))
         weight = tf.cast(batch["weight"], any_logits.dtype)
         gold = tf.one_hot(batch["label"], len(self.labels), dtype=any_logits.dtype)
-        mixed = _mixture(logits)
-        right = tf.cast(tf.argmax(mixed, -1, tf.int32) == batch["label"], weight.dtype)
-        parts = {"accuracy": (tf.reduce_sum(weight * right), tf.reduce_sum(weight))}
+        mixed = self._mixture(logits)
+        parts = {"accuracy": _accuracy(mixed, batch["label"], weight)}
+        if len(logits) > 1:
+            parts |= {f"accuracy_{name}": _accuracy(value, batch["label"], weight) for name, value in logits.items()}
         if noise is None:
             losses = tf.nn.softmax_cross_entropy_with_logits(gold, mixed)
         else:
             smoothing = self.recipe.model.label_smoothing
             gold = gold * (1 - smoothing) + smoothing / len(self.labels)
             losses = tf.add_n([tf.nn.softmax_cross_entropy_with_logits(gold, value) for value in logits.values()])
-            if self._wide and self.recipe.model.bag_of_ngrams.penalty:
-                weights = tf.gather(model.bag_of_ngrams.weights_table.value, batch["ngrams"])
-                losses += self.recipe.model.bag_of_ngrams.penalty * tf.cast(tf.reduce_sum(weights**2, [1, 2]), losses.dtype)
         return Loss(tf.reduce_sum(weight * losses), tf.reduce_sum(weight), parts, state)
+
+    def _mixture(self, logits: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The weighted mean of the classifiers' log probabilities: a product of experts, `<float>[rows, labels]`."""
+        return tf.add_n([weight * tf.nn.log_softmax(logits[name]) for name, weight in self._weights().items()])
 
     def signatures(self, model: Any) -> dict[str, Signature]:
         def serving_default(texts: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -357,7 +444,7 @@ class Sentiment(Task):
             for name, values in self.encode(texts).items():
                 batch[name] = _padded(values)
                 batch[f"{name}_lengths"] = tf.cast(values.row_lengths(), tf.int32)
-            probabilities = tf.nn.softmax(_mixture(model(batch, None)))
+            probabilities = tf.nn.softmax(self._mixture(model(batch, None)))
             rows = tf.shape(texts)[0]
             return {
                 "label": tf.gather(self.label_names, tf.argmax(probabilities, -1)),
@@ -412,6 +499,12 @@ class Sentiment(Task):
         return "TF-IDF 1-2-grams + logistic regression", scores.classification(gold, probabilities, list(pipeline.classes_))
 
 
+def _accuracy(logits: tf.Tensor, gold: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(weighted number of right answers, sum of weights)."""
+    right = tf.cast(tf.argmax(logits, -1, tf.int32) == gold, weight.dtype)
+    return tf.reduce_sum(weight * right), tf.reduce_sum(weight)
+
+
 class _NgramCounter:
     """Counts (key, class) pairs, merging what it holds whenever much has come in."""
 
@@ -454,26 +547,25 @@ def _batches(examples: Iterable[Example], size: int = 256) -> Iterator[list[Exam
         yield batch
 
 
-def _both_ends(ids: tf.RaggedTensor, limit: int) -> tf.RaggedTensor:
-    """The first and the last tokens of rows longer than `limit`, half of it each.
+def _both_ends(ids: tf.RaggedTensor, limit: int, share_from_start: float) -> tf.Tensor:
+    """`<bool>[tokens]`: which tokens stay of rows longer than `limit`.
 
-    Example: limit 4, row [1, 2, 3, 4, 5, 6] → [1, 2, 5, 6].
+    Example: limit 4, share 0.5, a row of 6 tokens → 1 1 0 0 1 1.
     """
     rows = ids.value_rowids()
     position = tf.range(tf.size(ids.values, tf.int64)) - tf.gather(ids.row_starts(), rows)
     from_end = tf.gather(ids.row_lengths(), rows) - position
-    kept = (position < limit - limit // 2) | (from_end <= limit // 2)
-    return tf.RaggedTensor.from_value_rowids(
-        tf.boolean_mask(ids.values, kept), tf.boolean_mask(rows, kept), nrows=ids.nrows(), validate=False
-    )
+    start = round(limit * share_from_start)
+    return (position < start) | (from_end <= limit - start)
+
+
+def _kept(values: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
+    flat, rows = tf.boolean_mask(values.values, kept), tf.boolean_mask(values.value_rowids(), kept)
+    return tf.RaggedTensor.from_value_rowids(flat, rows, nrows=values.nrows(), validate=False)
 
 
 def _padded(values: tf.RaggedTensor) -> tf.Tensor:
-    """`<int32>[batch, longest]`, padded by 0; at least one column."""
+    """`<int32>[batch, longest, …]`, padded by 0; at least one column."""
     dense = values.to_tensor()
-    return tf.pad(dense, [[0, 0], [0, tf.maximum(0, 1 - tf.shape(dense)[1])]])
-
-
-def _mixture(logits: dict[str, tf.Tensor]) -> tf.Tensor:
-    """The mean of the parts' log probabilities: a product of experts, `<float>[rows, labels]`."""
-    return tf.add_n([tf.nn.log_softmax(value) for value in logits.values()]) / len(logits)
+    empty = tf.maximum(0, 1 - tf.shape(dense)[1])
+    return tf.pad(dense, [[0, 0], [0, empty], *[[0, 0]] * (dense.shape.rank - 2)])

@@ -136,6 +136,10 @@ class Task(ABC):
     def build(self) -> keras.Model:
         """The model, its variables not yet made."""
 
+    def learning_rate_factor(self, variable: str) -> float:
+        """Factor of the learning rate of a trainable variable, by its path."""
+        return 1.0
+
     def initial_state(self, rows: int) -> Any:
         """State before the first batch of an epoch: a nest of arrays, rows first. Empty for most."""
         return ()

@@ -22,6 +22,10 @@ _UNSPACED = (
 )  # fmt: skip
 
 
+_SPACES = {1: " ", 2: "\u00a0", 3: "\u2003", 4: "\U0001ffff"}
+"""White space by its bytes in UTF-8; there is none of four, so a code point that never is a character stands in."""
+
+
 class Tokens(NamedTuple):
     """Tokens of a batch of texts; each field is a `tf.RaggedTensor [batch, (tokens)]`."""
 
@@ -54,7 +58,7 @@ def character_classes() -> np.ndarray:
     classes[[0x27, 0x2019]] = APOSTROPHE
     classes[0x200D] = JOINER
     classes[0x1F3FB:0x1F400] = EXTEND  # skin tones
-    classes[[0xFEFF, 0x200B]] = SPACE  # byte-order mark, zero-width space
+    classes[[0xFEFF, 0x200B, ord(_SPACES[4])]] = SPACE  # byte-order mark, zero-width space
     return classes
 
 
@@ -75,7 +79,8 @@ class Tokenizer:
         """Args: texts `<string>[batch]`, any bytes: what is no UTF-8 becomes U+FFFD."""
         for string in self._blank:
             escaped = "".join(c if c.isalnum() or ord(c) > 127 else f"\\x{{{ord(c):x}}}" for c in string)
-            texts = tf.strings.regex_replace(texts, escaped, " " * len(string.encode()))
+            spaces = "".join(_SPACES[len(c.encode())] for c in string)
+            texts = tf.strings.regex_replace(texts, escaped, spaces)
         codes, byte_offsets = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
         rows, flat = codes.value_rowids(), codes.values
         count = tf.size(flat)

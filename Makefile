@@ -1,0 +1,77 @@
+# Every path here is relative and every program in .venv is called by `python -m`: the folder above may have any name, with spaces too.
+# PYTHON=… names the interpreter for .venv, ARGS=… is handed on: to pytest (make test ARGS="-k resume"), or to `nlp-tasks run` (make demo
+# ARGS=--restart).
+
+SAMPLES := sentiment/sample
+
+SHELL := /bin/sh
+VENV_PYTHON := .venv/bin/python
+PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
+BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+
+# Keras and Matplotlib keep settings and a font list in the home folder; here they keep them in .venv.
+export KERAS_HOME := $(CURDIR)/.venv/cache/keras
+export MPLCONFIGDIR := $(CURDIR)/.venv/cache/matplotlib
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##/\1 /p' Makefile | while read -r name text; do printf '  make %-10s%s\n' "$$name" "$$text"; done
+
+demo: .venv/.installed  ## train, score and export the samples, let one answer, show the table; needs no data
+	@mkdir -p runs
+	@$(VENV_PYTHON) -m nlp_tasks run $(SAMPLES) $(ARGS) > runs/.demo.txt
+	@echo
+	@printf '%s\n' 'Slow, but I would not call the staff rude.' 'Not slow, but I would call the staff rude.' \
+		| $(VENV_PYTHON) -m nlp_tasks predict saved_models/sentiment-sample --format tsv
+	@echo
+	@cat runs/.demo.txt
+
+test: .venv/.installed-dev  ## the fast tests
+	@$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
+
+test-all: .venv/.installed-dev  ## every test, also those that train, kill and export
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: .venv/.installed-dev  ## style, format, types, which file may import which
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+	@$(VENV_PYTHON) -m mypy
+	@$(VENV_PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
+
+format: .venv/.installed-dev  ## mend what ruff can mend
+	@$(VENV_PYTHON) -m ruff check --fix .
+	@$(VENV_PYTHON) -m ruff format .
+
+bench: .venv/.installed-dev  ## every script of benchmarks/, one after another
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(VENV_PYTHON) "$$script"; done
+
+clean:  ## remove .venv, caches and builds; runs/ and saved_models/ stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find nlp_tasks tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp is younger than what it was made of. The package is installed editable, so only pyproject.toml asks for another install.
+.venv/.installed: pyproject.toml | .venv/.created
+	@echo "installing nlp-tasks and TensorFlow into .venv: a minute or two, no output means all is well"
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml | .venv/.created
+	@echo "installing nlp-tasks, TensorFlow and the developer's tools into .venv: a minute or two, no output means all is well"
+	@$(PIP) --editable '.[dev]'
+	@touch .venv/.installed $@
+
+.venv/.created:
+	@for python in "$(PYTHON)" python3.13 python3.12 python3.11 python3 python; do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null; then \
+			found=$$python; break; \
+		elif [ -n "$$python" ] && [ "$$python" = "$(PYTHON)" ]; then break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo 'error: no Python 3.11, 3.12 or 3.13 with the modules venv and ensurepip' \
+			"$(if $(PYTHON),at PYTHON=$(PYTHON),among python3.13 python3.12 python3.11 python3 python)" >&2; \
+		echo 'hint: install one (on Debian and Ubuntu with python3-venv), or name it: make demo PYTHON=/path/to/python3.12' >&2; \
+		exit 2; \
+	fi; \
+	rm -rf .venv && "$$found" -m venv .venv && touch $@
