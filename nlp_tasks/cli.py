@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,30 @@ def main() -> None:
         sys.exit(130)
 
 
+def _import_tensorflow() -> None:
+    """Imports TensorFlow and looks for devices while its chatter goes to a file, which is shown if the import fails."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:  # TensorFlow wants to know the folder, too
+        raise UserError("no temporary file can be written", "free some space, or set TMPDIR to a folder that can be written") from None
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as chatter:
+        kept = os.dup(2)
+        os.dup2(chatter.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            os.dup2(kept, 2)
+            chatter.seek(0)
+            sys.stderr.buffer.write(chatter.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that `run`, `train`, `evaluate` and `export` share."""
     options = [
@@ -87,6 +112,7 @@ def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, n
         raise UserError(f"--name {run_name!r}: not a name for a folder", "use letters, digits, - and _")
     if content.data.source == "files":
         _check_files(content.data)
+    _import_tensorflow()
     from nlp_tasks.run import Run
 
     return Run(content, run_name, **places)
@@ -109,11 +135,11 @@ def run(recipes: tuple[str, ...], **options: Any) -> None:
 
     RECIPE is a name that `nlp-tasks list` shows, or the path of a TOML file.
     """
-    from nlp_tasks.report import summary
-
     if len(recipes) > 1 and options["name"]:
         raise UserError("--name with several recipes", "run them one by one to name them")
     runs = [_open(name, **options) for name in recipes]
+    from nlp_tasks.report import summary
+
     scores = {opened.name: opened.run() for opened in runs}
     click.echo(summary(scores, {name: content["headline"] for name, content in scores.items()}))
 
@@ -136,9 +162,9 @@ def train(recipe_name: str, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def evaluate(recipe_name: str, split: str, as_json: bool, **options: Any) -> None:
     """Scores of a trained run on a split."""
+    content = _open(recipe_name, **options).evaluate(split)
     from nlp_tasks.report import table, with_interval
 
-    content = _open(recipe_name, **options).evaluate(split)
     if as_json:
         click.echo(json.dumps(content))
         return
@@ -188,10 +214,11 @@ def _verb(name: str, help_text: str) -> click.Command:
     @click.argument("file", type=click.Path(allow_dash=True), default="-")
     @click.option("--format", "style", type=click.Choice(["text", "jsonl", "tsv"]), default="text", show_default=True)
     def command(model: str, file: str, style: str) -> None:
-        from nlp_tasks.inference import find_verb, load
-
         if file != "-" and (not Path(file).exists() or Path(file).is_dir()):
             raise UserError(f"no file {file}", "give a file with one text a line, or - for standard input")
+        _import_tensorflow()
+        from nlp_tasks.inference import find_verb, load
+
         loaded = load(model)
         verb = find_verb(loaded.task, name)
         prompt = file == "-" and sys.stdin.isatty()

@@ -60,13 +60,13 @@ class Text(Section, frozen=True, kw_only=True):
     """`[text]`: from characters to tokens.
 
     blank: strings that are read as spaces of the same length (offsets stay true), such as "<br />".
-    minimum_count, maximum_tokens: which tokens get into the vocabulary.
+    minimum_count, vocabulary_size: which tokens get into the vocabulary. (An id must fit the 21 bits it has in an n-gram's key.)
     """
 
     lowercase: bool = True
     blank: tuple[str, ...] = ()
     minimum_count: Positive = 1
-    vocabulary_size: Annotated[int, Meta(gt=0, le=2_000_000)] = 200_000  # an id must fit the 21 bits of text.ngrams
+    vocabulary_size: Annotated[int, Meta(gt=0, le=2_000_000)] = 200_000
 
 
 class Training(Section, frozen=True, kw_only=True):
@@ -245,7 +245,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
         raise UserError(f"{path}:{line}: not UTF-8 (byte {error.start})", "save the recipe as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
-        line = int(found.group(1)) if found else source.count("\n") + 1
+        line = int(found.group(1)) if found else source.rstrip().count("\n") + 1
         raise UserError(f"{path}:{line}: broken TOML: {error}", "see https://toml.io for the form of a TOML file") from None
     places = {"": str(path)} | {key: f"{path}:{line}" for key, line in key_lines(source).items()}
     base = content.pop("extends", None)
@@ -304,10 +304,14 @@ def key_lines(source: str) -> dict[str, int]:
     section = ""
     for number, line in enumerate(source.split("\n"), 1):
         if header := re.match(r"\s*\[{1,2}\s*([A-Za-z0-9_.\-\" ]+?)\s*\]{1,2}", line):
-            section = header.group(1).replace('"', "")
-            lines.setdefault(section, number)
+            path = section = header.group(1).replace('"', "")
         elif key := re.match(r"\s*([A-Za-z0-9_\-.]+)\s*=", line):
-            lines.setdefault(f"{section}.{key.group(1)}" if section else key.group(1), number)
+            path = f"{section}.{key.group(1)}" if section else key.group(1)
+        else:
+            continue
+        while path:
+            lines.setdefault(path, number)
+            path = path.rpartition(".")[0]
     return lines
 
 
@@ -344,7 +348,7 @@ def _type_at(current: Any, steps: Iterable[str], content: Any) -> Any:
         if step.isdigit():
             current, content = get_args(current)[0], content[int(step)]
             continue
-        current = next(field.type for field in msgspec.structs.fields(current) if field.name == step)
+        current = next((field.type for field in msgspec.structs.fields(current) if field.name == step), None)
         content = content[step]
         if get_origin(current) is Annotated:
             current = get_args(current)[0]

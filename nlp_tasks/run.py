@@ -370,7 +370,7 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The commit of the checkout this package runs from, empty where it is installed."""
     folder = Path(__file__).resolve().parent
-    if not (folder.parent / ".git").exists():
+    if not (folder.parent / ".git").exists() or not shutil.which("git"):
         return ""
     done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -139,15 +139,16 @@ class Trainer:
         marks = {math.ceil(len(batches) * (n + 1) / training.evaluations) for n in range(training.evaluations)}
         if position.batch == 0:
             self._state = self.task.initial_state(batches[0].size)
-            self._callbacks.on_epoch_begin(position.epoch)
+        self._callbacks.on_epoch_begin(position.epoch)
         saved = time.monotonic()
         title = f"epoch {position.epoch + 1}/{training.epochs}"
         with Progress(title, len(batches), position.batch) as progress:
             for batch in self._read(self.train, batches[position.batch :]):
                 self._step(batch)
                 progress.advance(note=self._note())
-                if position.batch in marks:
+                if position.batch in marks or self.model.stop_training:
                     self._evaluation()
+                    position.stopped |= self.model.stop_training
                 if position.batch == len(batches) or position.stopped:
                     position.epoch, position.batch = position.epoch + 1, 0
                 now = time.monotonic()
@@ -158,10 +159,10 @@ class Trainer:
                     raise KeyboardInterrupt
                 if position.batch == 0:
                     break
-        if self.position.history:
-            self._callbacks.on_epoch_end(position.epoch - 1, self.position.history[-1])
-        if self.model.stop_training:
+        self._callbacks.on_epoch_end(position.epoch - 1, position.history[-1])
+        if self.model.stop_training and not position.stopped:
             position.stopped = True
+            self._save(self.checkpoints / "last.npz")
 
     def _step(self, batch: dict[str, np.ndarray]) -> None:
         begun, position = time.monotonic(), self.position
@@ -169,22 +170,21 @@ class Trainer:
         seed = step_seed(self.training.seed, position.step)
         rows = len(batch["weight"])
         shards = distribution.shard(self.strategy, (batch, self._state))
-        total, weight, parts, state = self._functions["step"](*shards, tf.constant(seed, tf.uint32))
+        total, weight, parts, norm, state = self._functions["step"](*shards, tf.constant(seed, tf.uint32))
         if tf.nest.flatten(self._state):
             self._state = distribution.gather(self.strategy, state, rows)
-        values = self._local((total, weight, parts))
-        if not math.isfinite(values[0]):
-            self._refuse(batch)
-        position.sums.add(*values)
+        total, weight, parts, norm = self._local((total, weight, parts, norm))
         position.batch += 1
         position.step += 1
-        position.tokens += int(batch[f"{self.task.length_field}_lengths"].sum())
+        lengths = batch[f"{self.task.length_field}_lengths"]
+        self._check_finite(lengths, {"loss": total, "norm of the gradient": norm})
+        position.sums.add(total, weight, parts)
+        position.tokens += int(lengths.sum())
         position.seconds += time.monotonic() - begun
-        self._callbacks.on_train_batch_end(position.batch - 1, {"loss": values[0] / max(values[1], 1e-30)})
+        self._callbacks.on_train_batch_end(position.batch - 1, {"loss": total / max(weight, 1e-30)})
 
     def _compiled(self) -> dict[str, Callable[..., Any]]:
         task, training, strategy = self.task, self.training, self.strategy
-        total_steps = self.steps_per_epoch * training.epochs
 
         @tf.function(autograph=False, jit_compile=training.compile or None, reduce_retracing=True)
         def gradients(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
@@ -203,9 +203,9 @@ class Trainer:
             scaled: list[Any] = [None] * len(local)
             for index, gradient in zip(found, summed, strict=True):
                 scaled[index] = _divided(gradient, divisor)
-            clipped, _ = optimizers.clip_by_global_norm(scaled, training.clip_norm)
-            self.optimizer.apply(clipped, self._learning_rate(total_steps))
-            return total, weight, parts, loss.state
+            clipped, norm = optimizers.clip_by_global_norm(scaled, training.clip_norm)
+            self.optimizer.apply(clipped, self._learning_rate(self.optimizer.variables[f"{self.optimizer.name}/step"].read_value()))
+            return total, weight, parts, norm, loss.state
 
         def evaluate_replica(batch: dict[str, tf.Tensor], state: Any) -> Any:
             loss = task.loss(self.model, batch, state, None)
@@ -221,9 +221,9 @@ class Trainer:
 
         return {"step": step, "evaluate": evaluate}
 
-    def _learning_rate(self, total_steps: int) -> tf.Tensor:
-        training = self.training
-        step = self.optimizer.variables[f"{self.optimizer.name}/step"].read_value()
+    def _learning_rate(self, step: tf.Tensor) -> tf.Tensor:
+        """Of the update after `step` `<int64>[]` others."""
+        training, total_steps = self.training, self.steps_per_epoch * self.training.epochs
         return optimizers.schedule(
             step, peak=training.learning_rate, warmup_steps=training.warmup_steps, decay=training.decay, total_steps=total_steps
         )
@@ -236,7 +236,8 @@ class Trainer:
         if watched not in values:
             raise UserError(f"training.watch = {self.training.watch!r}: nothing of this name is measured",
                             "choose one of: " + ", ".join(name.removeprefix("validation_") for name in values))  # fmt: skip
-        rate = float(self._learning_rate(self.steps_per_epoch * self.training.epochs))
+        self._check_finite(self._lengths[id(self.validation)], {"validation loss": values["validation_loss"]})
+        rate = float(self._learning_rate(tf.constant(position.step, tf.int64)))
         epoch = position.epoch + position.batch / self.steps_per_epoch
         row = {"epoch": round(epoch, 4), "step": position.step, "learning_rate": rate, **position.sums.means(), **values}
         position.history.append(row)
@@ -315,14 +316,18 @@ class Trainer:
         first = tf.nest.map_structure(lambda value: float(self.strategy.experimental_local_results(value)[0]), values)
         return first
 
-    def _refuse(self, batch: dict[str, np.ndarray]) -> None:
+    def _check_finite(self, lengths: np.ndarray, values: dict[str, float]) -> None:
+        """Refuses what is not a number, before a checkpoint could keep it."""
         position = self.position
-        longest = int(batch[f"{self.task.length_field}_lengths"].max())
-        raise UserError(
-            f"the loss is not a number at step {position.step + 1} (epoch {position.epoch + 1}); learning rate "
-            f"{self.training.learning_rate:g}, longest text of the batch {longest} tokens",
-            "lower training.learning_rate, raise training.warmup_steps or lower training.clip_norm; the last checkpoint is whole",
-        )
+        for name, value in values.items():
+            if not math.isfinite(value):
+                rate = float(self._learning_rate(tf.constant(position.step - 1, tf.int64)))
+                raise UserError(
+                    f"the {name} is not a number ({value}) at step {position.step} (epoch {position.epoch + 1}); learning rate {rate:g}, "
+                    f"longest text {lengths.max()} {self.task.length_field}",
+                    "lower training.learning_rate, raise training.warmup_steps or lower training.clip_norm; "
+                    "the last checkpoint is whole",
+                )
 
     def _note(self) -> str:
         position = self.position

@@ -60,7 +60,9 @@ class TensorFlowDatasets:
         import tensorflow_datasets as tfds
 
         self._name, self._columns = data.source.removeprefix("tfds:"), columns
-        prepare = f"tfds build {self._name}" + (f" --data_dir {data_dir}" if data_dir else "")
+        # The command `tfds build` wants Apache Beam installed, whatever it builds.
+        arguments = repr(self._name) + (f", data_dir={data_dir!r}" if data_dir else "")
+        prepare = f'python -c "import tensorflow_datasets as tfds; tfds.builder({arguments}).download_and_prepare()"'
         hint = f"prepare it once, with network: {prepare}; or point --data-dir (TFDS_DATA_DIR) to where it is"
         if data.origin:
             hint += f". It comes from {data.origin}" + (f" ({data.licence})" if data.licence else "")
@@ -95,7 +97,7 @@ class TensorFlowDatasets:
         for name, candidates in self._columns.items():
             present = [candidate for candidate in candidates if candidate in features]
             if not present:
-                raise UserError(f"data set {self._name!r} has no column for {name}: it has {', '.join(features)}",
+                raise UserError(f"data set {self._name!r} has no column for {name}: it has {', '.join(sorted(features))}",
                                 f"name the column in [data], for example {name}_column = \"…\"")  # fmt: skip
             found[name] = present[0]
         try:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -88,25 +89,26 @@ def write_store(folder: Path, chunks: Iterable[tuple[int, Mapping[str, np.ndarra
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     writers: dict[str, _ArrayWriter] = {}
-
-    def writer_of(name: str, first: np.ndarray) -> _ArrayWriter:
-        if name not in writers:
-            writers[name] = _ArrayWriter(beside / f"{name}.npy", first)
-        return writers[name]
-
     rows = 0
-    for count, fields in chunks:
-        for name, content in fields.items():
-            values = content
-            if isinstance(content, tuple):
-                values, lengths = content
-                splits = writer_of(f"{name}.row_splits", np.zeros(1, np.int64))
-                splits.append(splits.last + np.cumsum(lengths, dtype=np.int64))
-            assert isinstance(values, np.ndarray)
-            writer_of(name, values[:0]).append(values)
-        rows += count
-    for writer in writers.values():
-        writer.close()
+    with ExitStack() as files:
+
+        def writer_of(name: str, first: np.ndarray) -> _ArrayWriter:
+            if name not in writers:
+                writers[name] = _ArrayWriter(beside / f"{name}.npy", first, files)
+            return writers[name]
+
+        for count, fields in chunks:
+            for name, content in fields.items():
+                values = content
+                if isinstance(content, tuple):
+                    values, lengths = content
+                    splits = writer_of(f"{name}.row_splits", np.zeros(1, np.int64))
+                    splits.append(splits.last + np.cumsum(lengths, dtype=np.int64))
+                assert isinstance(values, np.ndarray)
+                writer_of(name, values[:0]).append(values)
+            rows += count
+        for writer in writers.values():
+            writer.close()
     (beside / "store.json").write_text(json.dumps({"rows": rows}))
     os.replace(beside, folder)
     return Store(folder)
@@ -115,11 +117,11 @@ def write_store(folder: Path, chunks: Iterable[tuple[int, Mapping[str, np.ndarra
 class _ArrayWriter:
     """Appends to a `.npy` file; on closing, integers are stored in the smallest dtype that holds them."""
 
-    def __init__(self, path: Path, first: np.ndarray) -> None:
+    def __init__(self, path: Path, first: np.ndarray, files: ExitStack) -> None:
         self._path, self._raw = path, path.with_suffix(".raw")
         self._dtype, self._tail = first.dtype, first.shape[1:]
         self._count, self._largest, self._smallest, self.last = 0, 0, 0, 0
-        self._file = self._raw.open("wb")
+        self._file = files.enter_context(self._raw.open("wb"))
         self.append(first)
 
     def append(self, values: np.ndarray) -> None:

@@ -184,13 +184,15 @@ class Windows(keras.layers.Layer):
 
     def __init__(self, layer: keras.layers.Layer, size: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
+        layer.name = "network"
         self.layer, self.size = layer, size
 
     def call(self, inputs: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, State]:
         rows, time, features = tf.shape(inputs)[0], tf.shape(inputs)[1], inputs.shape[-1]
-        windows = (time + self.size - 1) // self.size
-        padded = tf.pad(inputs, [[0, 0], [0, windows * self.size - time], [0, 0]])
-        cut = tf.reshape(padded, [rows * windows, self.size, features])
-        inside = tf.clip_by_value(lengths[:, None] - tf.range(windows) * self.size, 0, self.size)
+        size = tf.minimum(self.size, time)  # short texts make one short window
+        windows = (time + size - 1) // size
+        padded = tf.pad(inputs, [[0, 0], [0, windows * size - time], [0, 0]])
+        cut = tf.reshape(padded, [rows * windows, size, features])
+        inside = tf.clip_by_value(lengths[:, None] - tf.range(windows) * size, 0, size)
         outputs, _ = self.layer(cut, tf.reshape(inside, [-1]))
-        return tf.reshape(outputs, [rows, windows * self.size, outputs.shape[-1]])[:, :time], ()
+        return tf.reshape(outputs, [rows, windows * size, outputs.shape[-1]])[:, :time], ()

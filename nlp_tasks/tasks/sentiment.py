@@ -297,6 +297,14 @@ class Sentiment(Task):
                 fields["affixes"] = _kept(words.with_values(affixes.affix_ids(words.values, self._affixes)), ends)
         return fields
 
+    def padded(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`<string>[batch]` → what the model takes: fields padded by 0, with their lengths."""
+        batch = {}
+        for name, values in self.encode(texts).items():
+            batch[name] = _padded(values)
+            batch[f"{name}_lengths"] = tf.cast(values.row_lengths(), tf.int32)
+        return batch
+
     def targets(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
         place = {label: index for index, label in enumerate(self.labels)}
         for example in examples:
@@ -440,11 +448,7 @@ class Sentiment(Task):
     def signatures(self, model: Any) -> dict[str, Signature]:
         def serving_default(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             """`<string>[batch]` → label `<string>[batch]`, probabilities `<float>[batch, labels]`, labels `<string>[batch, labels]`."""
-            batch = {}
-            for name, values in self.encode(texts).items():
-                batch[name] = _padded(values)
-                batch[f"{name}_lengths"] = tf.cast(values.row_lengths(), tf.int32)
-            probabilities = tf.nn.softmax(self._mixture(model(batch, None)))
+            probabilities = tf.nn.softmax(self._mixture(model(self.padded(texts), None)))
             rows = tf.shape(texts)[0]
             return {
                 "label": tf.gather(self.label_names, tf.argmax(probabilities, -1)),

@@ -1,0 +1,196 @@
+"""Sources: files, prepared TFDS data sets (one is made here), the toy world; their rows, fingerprints and refusals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from nlp_tasks.data.rows import Counts
+from nlp_tasks.data.sources import Files, Source, TensorFlowDatasets, ToyWorld, open_source
+from nlp_tasks.errors import UserError
+from nlp_tasks.recipe import Data
+
+COLUMNS = {"text": ("text", "sentence"), "label": ("label",)}
+ORDER = ("text", "label")
+
+
+def found(source: Source, split: str) -> list[tuple[str, str, str]]:
+    return [(row.fields["text"], row.fields["label"], str(row.where)) for row in source.rows(split, Counts())]
+
+
+def refusal(call: Callable[..., Any], *arguments: Any) -> UserError:
+    with pytest.raises(UserError) as caught:
+        call(*arguments)
+    assert caught.value.hint
+    return caught.value
+
+
+# Files
+
+
+def files(**data: str) -> Files:
+    return Files(Data(**data), COLUMNS, ORDER)
+
+
+def test_a_file_is_named_by_a_path_or_by_one_below_the_directory(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text("good\tpos\n")
+    expected = [("good", "pos", f"{path}:1")]
+    assert found(files(directory=str(tmp_path)), "train.tsv") == expected
+    assert found(files(directory="/elsewhere"), str(path)) == expected
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "train.tsv").write_text("good\tpos\n")
+    assert len(found(files(directory="~"), "train.tsv")) == len(found(files(), "~/train.tsv")) == 1
+
+
+def test_rows_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("good\tpos\n\nbad\tneg\n")
+    counts = Counts()
+    list(files(directory=str(tmp_path)).rows("a.tsv", counts))
+    assert str(counts) == "2 rows, 1 left out (blank line)"
+
+
+def test_a_missing_file_says_where_the_data_comes_from() -> None:
+    error = refusal(files(directory="/nowhere", origin="https://example.org").path, "train.csv")
+    assert error.message == "no file /nowhere/train.csv"
+    assert error.hint.startswith("the data comes from https://example.org; name the files by data.train")
+
+
+def test_the_fingerprint_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
+    source = files(directory=str(tmp_path))
+    for name, content in {"a.tsv": "good\tpos\n", "b.tsv": "good\tpos\n", "c.tsv": "good\tneg\n"}.items():
+        (tmp_path / name).write_text(content)
+    a, b, c = (source.fingerprint(f"{name}.tsv") for name in "abc")
+    assert a == b != c
+
+
+def test_the_fingerprint_of_folders_is_that_of_labels_names_and_content(tmp_path: Path) -> None:
+    source = files(directory=str(tmp_path))
+
+    def fingerprint(folder: str, **content: str) -> str:
+        for name, text in content.items():
+            path = tmp_path / folder / name.replace("_", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return source.fingerprint(folder)
+
+    first = fingerprint("a", pos_1="x", neg_2="y")
+    assert fingerprint("b", pos_1="x", neg_2="y") == first
+    assert fingerprint("b", neg_2="z") != first
+    assert fingerprint("b", neg_2="y") == first
+    assert fingerprint("b", neg_3="") != first
+    assert fingerprint("c", neg_1="x", pos_2="y") != first
+    ignored = {"pos_.DS": "x", ".git_HEAD": "x", "pos_deeper_1": "x", "README": "x"}
+    assert fingerprint("a", **ignored) == first
+
+
+# TensorFlow Datasets
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A prepared data set: `made_up/plain:1.0.0`, with texts, labels by number, and a split without labels."""
+    folder = tmp_path_factory.mktemp("tfds")
+    splits = {"train": [("é1", 1), ("two", 0), ("three", 1), ("four", 0)], "test": [("five", 1)], "blind": [("six", -1)]}
+    features = tfds.features.FeaturesDict({
+        "sentence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=["bad", "good"]), "idx": np.int32,
+    })  # fmt: skip
+
+    place = folder / "made_up" / "plain" / "1.0.0"
+    place.mkdir(parents=True)
+    for split, rows in splits.items():
+        with tf.io.TFRecordWriter(str(place / f"made_up-{split}.tfrecord-00000-of-00001")) as writer:
+            for index, (text, label) in enumerate(rows):
+                writer.write(features.serialize_example(features.encode_example({"sentence": text, "label": label, "idx": index})))
+    tfds.folder_dataset.write_metadata(
+        data_dir=str(place), features=features, filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        split_infos=[tfds.core.SplitInfo(name=split, shard_lengths=[len(rows)], num_bytes=0) for split, rows in splits.items()],
+    )  # fmt: skip
+    return str(folder)
+
+
+def catalogue(name: str, data_dir: str | None, columns: Mapping[str, tuple[str, ...]] = COLUMNS, **data: str) -> TensorFlowDatasets:
+    return TensorFlowDatasets(Data(source=f"tfds:{name}", **data), columns, data_dir)
+
+
+def test_rows_of_a_prepared_data_set(data_dir: str) -> None:
+    place = "tfds:made_up/plain/train"
+    expected = [("é1", "good", f"{place}:1"), ("two", "bad", f"{place}:2"), ("three", "good", f"{place}:3"), ("four", "bad", f"{place}:4")]
+    assert found(catalogue("made_up/plain", data_dir), "train") == expected
+    assert found(catalogue("made_up/plain:1.0.0", data_dir), "train[:50%]")[1] == ("two", "bad", "tfds:made_up/plain:1.0.0/train[:50%]:2")
+    assert found(catalogue("made_up/plain", data_dir), "train[:1]+test")[1][:2] == ("five", "good")
+
+
+def test_the_fingerprint_of_a_data_set_is_that_of_its_content_and_split(data_dir: str, tmp_path: Path) -> None:
+    source = catalogue("made_up/plain", data_dir)
+    assert source.fingerprint("train") == catalogue("made_up/plain", data_dir).fingerprint("train")
+    assert source.fingerprint("train") != source.fingerprint("test")
+    for file in Path(data_dir).rglob("*"):
+        if file.is_file():
+            copy = tmp_path / file.relative_to(data_dir)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+    assert catalogue("made_up/plain", str(tmp_path)).fingerprint("train") == source.fingerprint("train")
+    (shard,) = tmp_path.rglob("*train*-of-*")
+    shard.write_bytes(shard.read_bytes()[::-1])
+    assert catalogue("made_up/plain", str(tmp_path)).fingerprint("train") != source.fingerprint("train")
+
+
+def test_an_unknown_split_is_refused(data_dir: str) -> None:
+    error = refusal(found, catalogue("made_up/plain", data_dir), "validation")
+    assert error.message.startswith("data set 'made_up/plain' has no split 'validation': ")
+    assert set(error.hint.removeprefix("it has: ").split(", ")) == {"train", "test", "blind"}
+
+
+def test_an_unknown_column_is_refused(data_dir: str) -> None:
+    error = refusal(found, catalogue("made_up/plain", data_dir, {"text": ("review",), "label": ("label",)}), "train")
+    assert error.message == "data set 'made_up/plain' has no column for text: it has idx, label, sentence"
+    assert "text_column" in error.hint
+
+
+def test_withheld_labels_are_refused(data_dir: str) -> None:
+    assert "tfds:made_up/plain/blind:1: the label is withheld" in refusal(found, catalogue("made_up/plain", data_dir), "blind").message
+
+
+@pytest.mark.parametrize(
+    "name", ["imdb_reviews", "glue/sst2", "imdb_reviews:0.0.1", "glue/no_config", "no_such_set", "huggingface:glue/sst2", "No set", ""]
+)
+def test_what_is_not_prepared_is_refused_at_once_with_what_to_run(name: str, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    error = refusal(lambda: catalogue(name, str(tmp_path / "data"), origin="https://example.org", licence="CC BY"))
+    assert time.monotonic() - begun < 3
+    assert error.message.startswith(f"data set {name!r} is not ")
+    command = f"tfds.builder({name!r}, data_dir={f'{tmp_path}/data'!r}).download_and_prepare()"
+    assert f'python -c "import tensorflow_datasets as tfds; {command}"' in error.hint
+    assert "It comes from https://example.org (CC BY)" in error.hint
+    assert not (tmp_path / "data").exists()
+
+
+# The toy world, and which source is which
+
+
+def test_the_toy_world() -> None:
+    source = ToyWorld("sentiment", ORDER)
+    text, label, where = found(source, "test")[0]
+    assert text.endswith(".")
+    assert label in ("negative", "positive")
+    assert where == "toy_world/test:1"
+    assert source.fingerprint("test") == ToyWorld("sentiment", ORDER).fingerprint("test") != source.fingerprint("validation")
+
+
+def test_the_source_is_the_one_that_the_recipe_names(data_dir: str) -> None:
+    kinds = {"files": Files, "toy_world": ToyWorld, "tfds:made_up/plain": TensorFlowDatasets}
+    for name, kind in kinds.items():
+        assert type(open_source(Data(source=name), "sentiment", COLUMNS, ORDER, data_dir)) is kind
+    error = refusal(open_source, Data(source="file"), "sentiment", COLUMNS, ORDER, None)
+    assert error.message == "data.source = 'file': not a known source"

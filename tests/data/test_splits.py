@@ -1,0 +1,168 @@
+"""Splits: named or held out, disjoint by text, the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nlp_tasks.data.rows import Counts, Row, Where
+from nlp_tasks.data.sources import Files
+from nlp_tasks.data.splits import SPLITS, Splits
+from nlp_tasks.errors import UserError
+from nlp_tasks.recipe import Data
+
+COLUMNS = {"text": ("text",), "label": ("label",)}
+ALL = 0.999999
+
+
+class Memory:
+    """Rows by name, without a file."""
+
+    def __init__(self, **texts: list[str]) -> None:
+        self._texts = texts
+
+    def rows(self, split: str, counts: Counts) -> Iterator[Row]:
+        return counts.keep(Row({"text": text}, Where(split, line)) for line, text in enumerate(self._texts[split], 1))
+
+    def fingerprint(self, split: str) -> str:
+        return repr(self._texts[split])
+
+
+def splits(source: Memory, **data: object) -> Splits:
+    return Splits(source, Data(**{"train": "train", **data}), "text")  # type: ignore[arg-type]
+
+
+def texts(held: Splits) -> dict[str, list[str]]:
+    return {split: [row.fields["text"] for row in held.rows(split)] for split in SPLITS}
+
+
+def phrases(sentence: str) -> set[str]:
+    """All parts of two tokens and more, the sentence itself left out."""
+    tokens = sentence.split()
+    parts = {tuple(tokens[i:j]) for i in range(len(tokens)) for j in range(i + 2, len(tokens) + 1)}
+    return {" ".join(part) for part in parts if len(part) < len(tokens)}
+
+
+def test_named_splits_are_read_as_they_are() -> None:
+    source = Memory(a=["1", "2", "1"], b=["1"], c=["3", "1"])
+    assert texts(splits(source, train="a", validation="b", test="c")) == {"train": ["1", "2", "1"], "validation": ["1"], "test": ["3", "1"]}
+
+
+def test_held_out_rows_keep_their_place() -> None:
+    held = splits(Memory(train=[str(number) for number in range(50)]))
+    for split in SPLITS:
+        assert all(row.fields["text"] == str(row.where.line - 1) for row in held.rows(split))
+        assert str(held.counts[split]) == f"{held.counts[split].read:,} rows"
+
+
+def test_shares_are_about_right() -> None:
+    source = Memory(train=[f"text {number}" for number in range(20_000)], own=["x"])
+    sizes = {split: len(rows) for split, rows in texts(splits(source, validation_share=0.05, test_share=0.2)).items()}
+    # Four standard deviations of a binomial count; validation is held out of what the test leaves.
+    assert sizes["test"] == pytest.approx(4000, abs=4 * (20_000 * 0.2 * 0.8) ** 0.5)
+    assert sizes["validation"] == pytest.approx(800, abs=4 * (20_000 * 0.04 * 0.96) ** 0.5)
+    assert sum(sizes.values()) == 20_000
+    named = texts(splits(source, validation_share=0.05, test="own"))
+    assert named["test"] == ["x"]
+    assert len(named["validation"]) == pytest.approx(1000, abs=4 * (20_000 * 0.05 * 0.95) ** 0.5)
+    assert len(named["train"]) + len(named["validation"]) == 20_000
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text("ab ", max_size=4)), st.floats(0, 0.9), st.floats(0, 0.9), st.sampled_from(["row", "sentence"]))
+def test_equal_texts_are_on_one_side_and_nothing_is_lost(rows: list[str], validation: float, test: float, unit: str) -> None:
+    held = splits(Memory(train=rows), validation_share=validation, test_share=test, validation_unit=unit)
+    found = texts(held)
+    assert not set(found["train"]) & set(found["validation"]) | set(found["train"]) & set(found["test"])
+    assert not set(found["validation"]) & set(found["test"])
+    assert texts(held) == found
+    assert sum(map(len, found.values())) + held.counts["train"].dropped.total() == len(rows)
+    assert unit == "sentence" or not held.counts["train"].dropped
+
+
+def test_the_side_of_a_text_is_the_same_everywhere_and_for_any_neighbours() -> None:
+    def chosen(purpose: str, text: str) -> bool:
+        """Whether the hash lies in the first tenth of all hashes."""
+        return hashlib.blake2b(f"{purpose}\0{text}".encode(), digest_size=8).hexdigest() < "199999999999999a"
+
+    rows = [f"é {number}" for number in range(40)]
+    test = [row for row in rows if chosen("test", row)]
+    validation = [row for row in rows if row not in test and chosen("validation", row)]
+    assert test
+    assert validation
+    found = texts(splits(Memory(train=rows), test_share=0.1, validation_share=0.1))
+    assert (found["validation"], found["test"]) == (validation, test)
+    found = texts(splits(Memory(train=[*rows[::-1], "more"]), test_share=0.1, validation_share=0.1))
+    assert [row for row in found["test"] if row != "more"] == test[::-1]
+
+
+# Sentences and their phrases
+
+
+def test_the_phrases_of_a_held_out_sentence_are_left_out_and_single_words_stay() -> None:
+    rows = ["a fine film", "fine film", "fine", "fine  film", "a fine  film "]
+    held = splits(Memory(train=rows, test=["x"]), test="test", validation_unit="sentence", validation_share=ALL)
+    assert texts(held) == {"train": ["fine"], "validation": ["a fine film", "a fine  film "], "test": ["x"]}
+    list(held.rows("train"))
+    assert str(held.counts["train"]) == "1 rows, 2 left out (phrase of a held-out sentence)"
+
+
+WORDS = st.lists(st.sampled_from("abc"), min_size=1, max_size=5).map(" ".join)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(WORDS, max_size=25), st.floats(0.1, 0.9))
+def test_no_phrase_of_a_held_out_sentence_is_trained_on(rows: list[str], share: float) -> None:
+    found = texts(splits(Memory(train=rows, test=[]), test="test", validation_unit="sentence", validation_share=share))
+    held_out = set().union(*map(phrases, found["validation"]))
+    assert not held_out & set(found["train"])
+    # Only sentences are held out: what stands inside no other row, and has two tokens.
+    inside = set().union(*map(phrases, rows))
+    assert all(" " in row and row not in inside for row in found["validation"])
+    assert {row for row in rows if row not in held_out and row not in found["validation"]} == set(found["train"])
+
+
+def test_the_share_is_one_of_sentences() -> None:
+    sentences = [f"w{number} x y z" for number in range(4000)]
+    rows = [row for sentence in sentences for row in (sentence, *phrases(sentence))]
+    held = splits(Memory(train=rows, test=[]), test="test", validation_unit="sentence", validation_share=0.1)
+    assert len(texts(held)["validation"]) == pytest.approx(400, abs=4 * (4000 * 0.1 * 0.9) ** 0.5)
+
+
+# Words, refusals, fingerprints
+
+
+def test_a_split_says_where_it_comes_from() -> None:
+    held = splits(Memory(), train="a.csv", test_share=0.25, validation_share=0.1, validation_unit="sentence")
+    assert [held.describe(split) for split in SPLITS] == ["a.csv", "10% of the sentences of a.csv", "25% of the rows of a.csv"]
+    world = Splits(Memory(), Data(source="toy_world"), "text")  # type: ignore[arg-type]
+    assert [world.describe(split) for split in SPLITS] == list(SPLITS)
+
+
+def test_training_data_must_be_named() -> None:
+    with pytest.raises(UserError, match=r"error: data.train is not set\nhint: .*--set data.train=FILE"):
+        splits(Memory(), train="")
+
+
+def test_the_fingerprint_changes_if_and_only_if_the_content_does(tmp_path: Path) -> None:
+    def fingerprint(**contents: str) -> str:
+        for name, content in contents.items():
+            (tmp_path / f"{name}.tsv").write_text(content)
+        data = Data(directory=str(tmp_path), **{name: f"{name}.tsv" for name in contents})
+        return Splits(Files(data, COLUMNS, tuple(COLUMNS)), data, "text").fingerprint()
+
+    first = fingerprint(train="a\tb\n", test="c\td\n")
+    assert fingerprint(train="a\tb\n", test="c\td\n") == first
+    others = [
+        fingerprint(train="a\tb\n"),
+        fingerprint(train="a\tb\n", test="c\te\n"),
+        fingerprint(train="c\td\n", test="a\tb\n"),
+        fingerprint(train="a\tb\n", validation="c\td\n", test="c\td\n"),
+        fingerprint(train="a\tb\nc\td\n", test="c\td\n"),
+    ]
+    assert len({first, *others}) == 1 + len(others)

@@ -1,0 +1,506 @@
+"""One check that every layer passes, and each layer against NumPy with constant weights."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_tasks import layers
+from nlp_tasks.layers.dropout import Noise, random_bytes
+from nlp_tasks.layers.model import variables_by_name
+
+Array = np.ndarray
+IDS, FEATURES, UNITS, CLASSES = 12, 3, 4, 3
+LENGTHS = np.array([5, 0, 3, 1], np.int32)
+TIME = int(LENGTHS.max())
+COUNTS = np.array([[0, 0, 0], *([i % 3, 2 * (i % 2), 1 + i % 4] for i in range(1, IDS))])
+
+
+class Batch(NamedTuple):
+    """What a layer is given: padded rows, their lengths, and the number of each row."""
+
+    ids: Array
+    vectors: Array
+    lengths: Array
+    rows: Array
+
+    def row(self, row: int) -> Batch:
+        return Batch(*(part[row : row + 1] for part in self))
+
+    def padded(self, more: int) -> Batch:
+        """More padding: ids are padded by 0, vectors by anything."""
+        vectors = np.pad(self.vectors, [(0, 0), (0, more), (0, 0)], constant_values=9.0)
+        return self._replace(ids=np.pad(self.ids, [(0, 0), (0, more)]), vectors=vectors)
+
+
+class Case(NamedTuple):
+    """A layer, and how it is called: the values of each token `[rows, time, …]`, and those of each row `[rows, …]`."""
+
+    make: Callable[[], Any]
+    tokens: Callable[[Any, Batch], tf.Tensor] | None = None
+    rows: Callable[[Any, Batch], tf.Tensor] | None = None
+
+    def results(self, layer: Any, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values of all tokens one below the other, and of all rows; padding is left out."""
+        inside = tf.sequence_mask(batch.lengths, batch.ids.shape[1])
+        tokens = tf.boolean_mask(self.tokens(layer, batch), inside) if self.tokens else tf.zeros([0])
+        return tokens, self.rows(layer, batch) if self.rows else tf.zeros([0])
+
+
+def pattern(*shape: int, start: float = 0.3) -> Array:
+    """Numbers in (-1, 1) of no particular order, the same everywhere."""
+    return np.sin(start + 1.7 * np.arange(np.prod(shape, dtype=int))).reshape(shape).astype(np.float32)
+
+
+def batch() -> Batch:
+    inside = np.arange(TIME) < LENGTHS[:, None]
+    ids = (1 + np.arange(inside.size).reshape(inside.shape) * 5 % (IDS - 1)) * inside
+    return Batch(ids.astype(np.int32), pattern(*inside.shape, FEATURES), LENGTHS, np.arange(len(LENGTHS), dtype=np.uint32))
+
+
+def noise(batch: Batch) -> Noise:
+    return Noise(tf.constant(99, tf.uint32), tf.constant(batch.rows))
+
+
+def recurrent(make: Callable[[], Any]) -> Case:
+    def rows(layer: Any, batch: Batch) -> tf.Tensor:
+        return tf.concat(tf.nest.flatten(layer(batch.vectors, batch.lengths)[1]), -1)
+
+    return Case(make, lambda layer, batch: layer(batch.vectors, batch.lengths)[0], rows)
+
+
+def pooling(function: Callable[..., tf.Tensor]) -> Case:
+    return Case(lambda: function, rows=lambda layer, batch: layer(tf.constant(batch.vectors), batch.lengths))
+
+
+def windows() -> layers.Windows:
+    return layers.Windows(layers.Bidirectional(layers.GRU(UNITS), layers.GRU(UNITS)), 2)
+
+
+def n_grams(counts: Array | None) -> Case:
+    labels = np.array([2, 0, 1, 0])
+    return Case(
+        lambda: layers.BagOfNgrams(IDS, CLASSES, counts),
+        rows=lambda layer, batch: layer(batch.ids, labels[batch.rows] if counts is not None else None),
+    )
+
+
+CASES = {
+    "embedding": Case(lambda: layers.Embedding(IDS, FEATURES), lambda layer, batch: layer(batch.ids)),
+    "dropout": Case(lambda: layers.Dropout(0.5, name="a"), lambda layer, batch: layer(batch.vectors, noise(batch))),
+    "shared_dropout": Case(
+        lambda: layers.Dropout(0.5, shared_time=True, name="a"), lambda layer, batch: layer(batch.vectors, noise(batch))
+    ),
+    "token_dropout": Case(lambda: layers.TokenDropout(0.5, 1, name="a"), lambda layer, batch: layer(batch.ids, noise(batch))),
+    "convolution_1": Case(lambda: layers.Convolution(UNITS, 1), lambda layer, batch: layer(batch.vectors, batch.lengths)),
+    "convolution_4": Case(lambda: layers.Convolution(UNITS, 4), lambda layer, batch: layer(batch.vectors, batch.lengths)),
+    "lstm": recurrent(lambda: layers.LSTM(UNITS)),
+    "gru": recurrent(lambda: layers.GRU(UNITS)),
+    "bidirectional": recurrent(lambda: layers.Bidirectional(layers.LSTM(UNITS), layers.LSTM(UNITS))),
+    "windows": Case(windows, lambda layer, batch: layer(batch.vectors, batch.lengths)[0]),
+    "max_pooling": pooling(layers.max_pooling),
+    "mean_pooling": pooling(layers.mean_pooling),
+    "last_pooling": pooling(layers.last_pooling),
+    "attention_pooling": pooling(layers.AttentionPooling(UNITS)),
+    "bag_of_ngrams": n_grams(COUNTS),
+    "linear_n_grams": n_grams(None),
+}
+TRAINED = [
+    "embedding", "convolution_1", "convolution_4", "lstm", "gru", "bidirectional", "windows", "attention_pooling",
+    "bag_of_ngrams", "linear_n_grams",
+]  # fmt: skip
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@pytest.fixture(params=TRAINED)
+def trained(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+def built(case: Case) -> Any:
+    """The layer, with weights that leave no unit idle."""
+    layer = case.make()
+    case.results(layer, batch())
+    for number, variable in enumerate(getattr(layer, "trainable_variables", ())):
+        variable.assign(pattern(*variable.shape, start=number) + 0.8)
+    return layer
+
+
+def assert_close(given: tuple[tf.Tensor, ...], expected: tuple[tf.Tensor, ...]) -> None:
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_every_layer_is_checked() -> None:
+    names = {"Dropout": "dropout", "LSTM": "lstm", "GRU": "gru"}
+    snake = {names.get(name) or "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_") for name in layers.__all__}
+    assert snake - {"model", "noise", "convolution"} <= set(CASES)
+
+
+def test_more_padding_changes_nothing(case: Case) -> None:
+    layer = built(case)
+    assert_close(case.results(layer, batch().padded(3)), case.results(layer, batch()))
+
+
+def test_neighbours_change_nothing(case: Case) -> None:
+    layer = built(case)
+    alone = [case.results(layer, batch().row(row)) for row in range(len(LENGTHS))]
+    assert_close(tuple(tf.concat(parts, 0) for parts in zip(*alone, strict=True)), case.results(layer, batch()))
+
+
+def loss(case: Case, layer: Any, given: Batch) -> tf.Tensor:
+    """Weighs each number of the results differently."""
+    flat = [tf.reshape(tf.cast(part, tf.float32), [-1]) for part in case.results(layer, given)]
+    return tf.add_n([tf.tensordot(part, tf.constant(pattern(part.shape[0])), 1) for part in flat])
+
+
+def gradients(case: Case, layer: Any, given: Batch) -> list[Array]:
+    with tf.GradientTape() as tape:
+        value = loss(case, layer, given)
+    return [tf.convert_to_tensor(g).numpy() for g in tape.gradient(value, [v.value for v in layer.trainable_variables])]
+
+
+def test_one_step_changes_every_parameter(trained: Case) -> None:
+    layer = built(trained)
+    assert layer.trainable_variables
+    for variable, gradient in zip(layer.trainable_variables, gradients(trained, layer, batch()), strict=True):
+        assert np.isfinite(gradient).all(), variable.path
+        used = np.unique(batch().ids[batch().ids > 0]) if variable.shape[0] == IDS else slice(None)
+        assert (np.abs(gradient[used]) > 1e-7).all(), variable.path
+
+
+def test_a_row_without_tokens_is_harmless(case: Case) -> None:
+    layer, empty = built(case), batch().row(1)
+    assert all(np.isfinite(part).all() for part in case.results(layer, empty))
+    if not getattr(layer, "trainable_variables", ()):
+        return
+    for variable, gradient in zip(layer.trainable_variables, gradients(case, layer, empty), strict=True):
+        if not isinstance(layer, layers.BagOfNgrams) or variable.name != "bias":  # the answer for a text that says nothing
+            np.testing.assert_array_equal(gradient, np.zeros_like(gradient), err_msg=variable.path)
+
+
+def test_variables_go_from_model_to_model_by_name(trained: Case) -> None:
+    def model() -> layers.Model:
+        made = layers.Model(lambda model, batch, noise: trained.results(model.part, Batch(**batch)), part=trained.make())
+        made(batch()._asdict())
+        return made
+
+    first, second = model(), model()
+    saved = {name: variable.numpy() for name, variable in variables_by_name(first).items()}
+    for variable in second.variables:
+        variable.assign(variable + 1.0)
+    assert set(saved) == set(variables_by_name(second))
+    for name, variable in variables_by_name(second).items():
+        assert not np.array_equal(variable, saved[name])
+        variable.assign(saved[name])
+    for one, other in zip(first(batch()._asdict()), second(batch()._asdict()), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_two_variables_of_one_name_are_refused() -> None:
+    model = layers.Model(lambda model, batch, noise: model.b(model.a(batch)), a=keras.layers.Dense(2), b=keras.layers.Dense(2))
+    model.b.name = "a"
+    model(tf.zeros([1, 2]))
+    with pytest.raises(ValueError, match="one path"):
+        variables_by_name(model)
+
+
+# Recurrent layers
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_lstm(layer: layers.LSTM, x: Array, h: Array, c: Array) -> tuple[Array, list[Array]]:
+    """One row `[time, features]` by the equations."""
+    w, u, b = (np.float64(variable) for variable in (layer.kernel, layer.recurrent_kernel, layer.bias))
+    outputs = []
+    for x_t in np.float64(x):
+        i, f, g, o = np.split(x_t @ w + h @ u + b, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        outputs.append(h)
+    return np.array(outputs).reshape(-1, UNITS), [h, c]
+
+
+def numpy_gru(layer: layers.GRU, x: Array, h: Array) -> tuple[Array, list[Array]]:
+    w, u, (b, b_h) = (np.float64(variable) for variable in (layer.kernel, layer.recurrent_kernel, layer.bias))
+    outputs = []
+    for x_t in np.float64(x):
+        (z, r, n), (z_h, r_h, n_h) = np.split(x_t @ w + b, 3), np.split(h @ u + b_h, 3)
+        z, r = sigmoid(z + z_h), sigmoid(r + r_h)
+        h = z * h + (1 - z) * np.tanh(n + r * n_h)
+        outputs.append(h)
+    return np.array(outputs).reshape(-1, UNITS), [h]
+
+
+CELLS = pytest.mark.parametrize(
+    ("cell", "in_numpy", "in_keras"),
+    [(layers.LSTM, numpy_lstm, keras.layers.LSTM), (layers.GRU, numpy_gru, keras.layers.GRU)],
+    ids=["lstm", "gru"],
+)
+
+
+@CELLS
+def test_cells_follow_their_equations(cell: Callable, in_numpy: Callable, in_keras: Callable) -> None:
+    layer = built(recurrent(lambda: cell(UNITS)))
+    state = [pattern(len(LENGTHS), UNITS, start=part) for part in range(layer.states)]
+    outputs, after = layer(batch().vectors, LENGTHS, initial_state=tuple(state))
+    for row, length in enumerate(LENGTHS):
+        expected, last = in_numpy(layer, batch().vectors[row, :length], *(part[row] for part in state))
+        np.testing.assert_allclose(outputs[row, :length], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(outputs[row, length:], 0 * outputs[row, length:])
+        for part, value in zip(after, last, strict=True):
+            np.testing.assert_allclose(part[row], value, rtol=1e-5, atol=1e-6)
+
+
+@CELLS
+def test_cells_are_keras_with_the_same_weights(cell: Callable, in_numpy: Callable, in_keras: Callable) -> None:
+    layer, other = built(recurrent(lambda: cell(UNITS))), in_keras(UNITS, return_sequences=True, return_state=True)
+    other.build((None, None, FEATURES))
+    other.set_weights([variable.numpy() for variable in layer.variables])
+    outputs, state = layer(batch().vectors, LENGTHS)
+    for row in np.flatnonzero(LENGTHS):
+        expected, *last = other(batch().vectors[row : row + 1, : LENGTHS[row]])
+        np.testing.assert_allclose(outputs[row, : LENGTHS[row]], expected[0], rtol=1e-5, atol=1e-6)
+        for part, value in zip(state, last, strict=True):
+            np.testing.assert_allclose(part[row], value[0], rtol=1e-5, atol=1e-6)
+
+
+@CELLS
+def test_reading_in_two_parts_is_reading_at_once(cell: Callable, in_numpy: Callable, in_keras: Callable) -> None:
+    layer, vectors = built(recurrent(lambda: cell(UNITS))), batch().vectors
+    outputs, state = layer(vectors, LENGTHS)
+    first, middle = layer(vectors[:, :2], np.minimum(LENGTHS, 2))
+    second, end = layer(vectors[:, 2:], np.maximum(LENGTHS - 2, 0), initial_state=middle)
+    assert_close((tf.concat([first, second], 1), *end), (outputs, *state))
+
+
+def test_the_forget_gate_starts_open() -> None:
+    layer = layers.LSTM(UNITS)
+    layer(batch().vectors, LENGTHS)
+    np.testing.assert_array_equal(layer.bias, np.repeat([0.0, 1.0, 0.0, 0.0], UNITS))
+
+
+def test_both_directions_of_reversed_rows_are_reversed() -> None:
+    one, other = (layers.LSTM(UNITS) for _ in range(2))
+    both = built(recurrent(lambda: layers.Bidirectional(one, other)))
+    swapped = layers.Bidirectional(layers.LSTM(UNITS), layers.LSTM(UNITS))
+    swapped(batch().vectors, LENGTHS)
+    swapped.set_weights([*(v.numpy() for v in other.variables), *(v.numpy() for v in one.variables)])
+    state = tuple(tuple(pattern(len(LENGTHS), UNITS, start=direction + part) for part in range(2)) for direction in range(2))
+    outputs, (ahead, back) = both(batch().vectors, LENGTHS, initial_state=state)
+    backwards = tf.reverse_sequence(batch().vectors, LENGTHS, seq_axis=1)
+    mirrored, (back_again, ahead_again) = swapped(backwards, LENGTHS, initial_state=state[::-1])
+    mirrored = tf.reverse_sequence(tf.roll(mirrored, UNITS, -1), LENGTHS, seq_axis=1)
+    assert_close((outputs, *ahead, *back), (mirrored, *ahead_again, *back_again))
+    assert_close((outputs[..., :UNITS],), (one(batch().vectors, LENGTHS, initial_state=state[0])[0],))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 7])
+def test_windows_are_read_one_by_one(size: int) -> None:
+    inner = layers.LSTM(UNITS)
+    outputs, _ = layers.Windows(inner, size)(batch().vectors, LENGTHS)
+    for row, length in enumerate(LENGTHS):
+        for start in range(0, length, size):
+            window = batch().vectors[row : row + 1, start : min(start + size, length)]
+            expected, _ = inner(window, np.int32([window.shape[1]]))
+            np.testing.assert_allclose(outputs[row, start : start + window.shape[1]], expected[0], rtol=1e-5, atol=1e-6)
+
+
+# Convolution, pooling, n-grams
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_convolution(width: int) -> None:
+    case = Case(lambda: layers.Convolution(UNITS, width), lambda layer, batch: layer(batch.vectors, batch.lengths))
+    layer = built(case)
+    outputs = layer(batch().vectors, LENGTHS).numpy()
+    for row, length in enumerate(LENGTHS):
+        for t in range(length):
+            total = np.float64(layer.bias)
+            for offset in range(width):
+                place = t - (width - 1) // 2 + offset
+                if 0 <= place < length:
+                    total = total + batch().vectors[row, place] @ np.float64(layer.kernel)[offset]
+            np.testing.assert_allclose(outputs[row, t], np.maximum(total, 0), rtol=1e-5, atol=1e-6)
+
+
+def test_pooling() -> None:
+    attention = layers.AttentionPooling(UNITS)
+    vectors, lengths = tf.constant(batch().vectors - 2), tf.constant(LENGTHS)  # below zero, where padding by zeros would win
+    attention(vectors, lengths)
+    attention.set_weights([pattern(FEATURES, UNITS), pattern(UNITS), pattern(UNITS, 1)])
+    pools = (layers.max_pooling, layers.mean_pooling, layers.last_pooling, attention)
+    pooled = [pool(vectors, lengths).numpy() for pool in pools]
+    for row, length in enumerate(LENGTHS):
+        x = np.float64(vectors[row, :length])
+        weights = np.exp(np.tanh(x @ pattern(FEATURES, UNITS) + pattern(UNITS)) @ pattern(UNITS, 1))
+        expected = [x.max(0), x.mean(0), x[-1], (weights * x).sum(0) / weights.sum()] if length else [np.zeros(FEATURES)] * 4
+        for given, value in zip(pooled, expected, strict=True):
+            np.testing.assert_allclose(given[row], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [None, [2, 0, 1, 0]], ids=["new", "counted"])
+def test_n_grams_follow_their_equations(labels: list[int] | None) -> None:
+    layer = layers.BagOfNgrams(IDS, CLASSES, COUNTS, prior=0.4, scale=0.75)
+    layer(batch().ids)
+    weights, bias = pattern(IDS, CLASSES), pattern(CLASSES, start=2)
+    layer.weights_table.assign(weights)
+    layer.bias.assign(bias)
+    logits = layer(batch().ids, None if labels is None else np.array(labels)).numpy()
+    total = COUNTS[1:].sum(0)
+    for row, length in enumerate(LENGTHS):
+        for c in range(CLASSES):
+            here, elsewhere = total[c] + IDS - 1, total.sum() - total[c] + IDS - 1
+            expected = 0.0
+            for f in batch().ids[row, :length]:
+                counts = COUNTS[f].copy()
+                if labels is not None:  # this text is left out of its own counts
+                    counts[labels[row]] = max(0, counts[labels[row]] - 1)
+                ratio = np.log((counts[c] + 1) / here) - np.log((counts.sum() - counts[c] + 1) / elsewhere)
+                expected += ratio * (0.4 + weights[f, c])
+            expected = bias[c] + 0.75 / np.sqrt(max(length, 1)) * expected
+            assert logits[row, c] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_n_grams_without_counts_are_linear() -> None:
+    layer = built(CASES["linear_n_grams"])
+    weights, bias = (np.float64(variable) for variable in (layer.weights_table, layer.bias))
+    expected = [bias + 0.75 / np.sqrt(max(n, 1)) * weights[row[:n]].sum(0) for row, n in zip(batch().ids, LENGTHS, strict=True)]
+    np.testing.assert_allclose(layer(batch().ids), expected, rtol=1e-5)
+
+
+def test_embeddings_are_rows_of_the_table_and_their_gradient_is_sparse() -> None:
+    layer = layers.Embedding(IDS, FEATURES, initial=pattern(IDS, FEATURES))
+    with tf.GradientTape() as tape:
+        vectors = layer(batch().ids)
+    np.testing.assert_array_equal(vectors, pattern(IDS, FEATURES)[batch().ids])
+    assert isinstance(tape.gradient(vectors, layer.table.value), tf.IndexedSlices)
+
+
+# Randomness by address
+
+
+def murmur(x: int) -> int:
+    """Appleby's finaliser, in plain integers."""
+    x = (x ^ x >> 16) * 0x85EBCA6B % 2**32
+    x = (x ^ x >> 13) * 0xC2B2AE35 % 2**32
+    return x ^ x >> 16
+
+
+def plain_bytes(seed: int, row: int, place: str, size: int) -> list[int]:
+    key = murmur((murmur(seed ^ zlib.crc32(place.encode())) + row * 0x9E3779B9) % 2**32)
+    words = [murmur((key + word * 0x85EBCA77) % 2**32) for word in range(-(-size // 4))]
+    return list(b"".join(word.to_bytes(4, "little") for word in words)[:size])
+
+
+def drawn(seed: int, rows: Any, place: str, size: int) -> Array:
+    return random_bytes(Noise(tf.constant(seed, tf.uint32), tf.constant(rows, tf.uint32)), place, size).numpy()
+
+
+def test_bytes_are_those_of_the_definition() -> None:
+    rows = [0, 1, 63, 2**32 - 1]
+    for seed, size in ((0, 1), (7, 6), (2**32 - 1, 8)):
+        np.testing.assert_array_equal(drawn(seed, rows, "dropout", size), [plain_bytes(seed, r, "dropout", size) for r in rows])
+
+
+def test_bytes_never_change() -> None:
+    """Other ones would end the exact resume of every run begun before."""
+    assert drawn(7, [0, 1], "dropout", 6).tolist() == [[85, 214, 22, 74, 191, 197], [164, 192, 21, 90, 83, 188]]
+
+
+def test_a_row_begins_alike_whatever_its_size() -> None:
+    whole = drawn(7, range(5), "dropout", 37)
+    for size in (0, 1, 4, 35):
+        np.testing.assert_array_equal(drawn(7, range(5), "dropout", size), whole[:, :size])
+
+
+def test_parts_of_the_rows_are_parts_of_the_whole() -> None:
+    inputs, rows = tf.ones([5, 3, 7]), tf.range(5)
+    for layer in (layers.Dropout(0.4, name="a"), layers.Dropout(0.4, shared_time=True, name="a")):
+        whole, *shards = (
+            layer(tf.gather(inputs, part), Noise(tf.constant(3, tf.uint32), tf.cast(part, tf.uint32)))
+            for part in (rows, rows[:3], rows[3:])
+        )
+        np.testing.assert_array_equal(tf.concat(shards, 0), whole)
+
+
+def test_each_address_draws_its_own() -> None:
+    draws = [drawn(*address, 64).tobytes() for address in ((7, [0], "a"), (8, [0], "a"), (7, [1], "a"), (7, [0], "b"))]
+    assert len(set(draws)) == len(draws)
+
+
+def test_compiled_draws_are_the_same() -> None:
+    given = Noise(tf.constant(5, tf.uint32), tf.constant([0, 1, 2], tf.uint32))
+    compiled = tf.function(lambda seed, rows: random_bytes(Noise(seed, rows), "a", 13), jit_compile=True)
+    np.testing.assert_array_equal(compiled(*given), random_bytes(given, "a", 13))
+
+
+@pytest.mark.parametrize("axis", ["seeds", "rows", "positions"])
+def test_bytes_are_uniform(axis: str) -> None:
+    draws = {
+        "seeds": lambda: np.concatenate([drawn(seed, [3], "a", 8) for seed in range(500)]),
+        "rows": lambda: drawn(1, range(500), "a", 8),
+        "positions": lambda: drawn(1, [3], "a", 4000).reshape(500, 8),
+    }[axis]()
+    for values, cells in ((draws.ravel(), 256), (draws.ravel() & 1, 2), (draws.ravel() >> 7, 2)):
+        counts = np.bincount(values, minlength=cells)
+        chi_square = ((counts - values.size / cells) ** 2 / (values.size / cells)).sum()
+        assert abs(chi_square - (cells - 1)) < 5 * np.sqrt(2 * (cells - 1))
+    agreement = np.corrcoef(draws[:-1].ravel(), draws[1:].ravel())[0, 1]
+    assert abs(agreement) < 5 / np.sqrt(draws[1:].size)
+
+
+@pytest.mark.parametrize("rate", [0.004, 0.1, 0.5, 0.99])
+def test_rates_are_right(rate: float) -> None:
+    exact, size = min(255, round(rate * 256)) / 256, 40 * 50 * 30
+    given = Noise(tf.constant(11, tf.uint32), tf.constant(range(40), tf.uint32))
+    bound = 5 * np.sqrt(exact * (1 - exact) / size)
+    values = layers.Dropout(rate, name="a")(tf.ones([40, 50, 30]), given).numpy()
+    assert abs((values == 0).mean() - exact) < bound
+    np.testing.assert_allclose(values[values > 0], 1 / (1 - exact), rtol=1e-6)
+    ids = layers.TokenDropout(rate, 1, name="a")(tf.fill([40, 1500], 2), given).numpy()
+    assert abs((ids == 1).mean() - exact) < bound
+    assert set(np.unique(ids)) <= {1, 2}
+
+
+def test_no_noise_no_dropout() -> None:
+    inputs, ids = tf.ones([2, 3]), tf.ones([2, 3], tf.int32)
+    given = Noise(tf.constant(1, tf.uint32), tf.constant([0, 1], tf.uint32))
+    assert layers.Dropout(0.9)(inputs) is inputs and layers.TokenDropout(0.9, 2)(ids) is ids
+    assert layers.Dropout(0.0)(inputs, given) is inputs and layers.TokenDropout(0.0, 2)(ids, given) is ids
+
+
+def test_a_shared_mask_is_one_for_all_time_steps() -> None:
+    given = Noise(tf.constant(1, tf.uint32), tf.constant(range(8), tf.uint32))
+    shared, own = (layers.Dropout(0.5, shared_time=shared, name="a")(tf.ones([8, 6, 5]), given) for shared in (True, False))
+    assert np.ptp(shared, axis=1).max() == 0 and np.ptp(shared) > 0
+    assert np.ptp(own, axis=1).max() > 0
+
+
+def test_padding_is_never_replaced() -> None:
+    ids = tf.constant([[2, 0, 2, 0]] * 50)
+    given = Noise(tf.constant(1, tf.uint32), tf.constant(range(50), tf.uint32))
+    replaced = layers.TokenDropout(0.5, 7, name="a")(ids, given).numpy()
+    np.testing.assert_array_equal(replaced[:, [1, 3]], 0)
+    assert 7 in replaced
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_rate_must_be_a_share(rate: float) -> None:
+    with pytest.raises(ValueError, match="expected 0 ≤ rate < 1"):
+        layers.Dropout(rate)
+    with pytest.raises(ValueError, match="expected 0 ≤ rate < 1"):
+        layers.TokenDropout(rate, 1)
