@@ -7,7 +7,6 @@ SAMPLES := sentiment/sample
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
-BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 
 # Keras and Matplotlib keep settings and a font list in the home folder; here they keep them in .venv.
 export KERAS_HOME := $(CURDIR)/.venv/cache/keras
@@ -44,8 +43,11 @@ format: .venv/.installed-dev  ## mend what ruff can mend
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
 
-bench: .venv/.installed-dev  ## every script of benchmarks/, one after another
-	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(VENV_PYTHON) "$$script"; done
+# benchmarks/recipes.py needs data sets and hours; it is called by hand.
+bench: .venv/.installed-dev  ## the benchmarks that need no data: optimizers, and the exported sample
+	$(VENV_PYTHON) benchmarks/optimizers.py
+	@$(VENV_PYTHON) -m nlp_tasks run sentiment/sample > /dev/null
+	$(VENV_PYTHON) benchmarks/export.py runs/sentiment-sample saved_models/sentiment-sample
 
 clean:  ## remove .venv, caches and builds; runs/ and saved_models/ stay
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

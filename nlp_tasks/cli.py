@@ -67,7 +67,9 @@ def _import_tensorflow() -> None:
     try:
         tempfile.gettempdir()
     except FileNotFoundError:  # TensorFlow wants to know the folder, too
-        raise UserError("no temporary file can be written", "free some space, or set TMPDIR to a folder that can be written") from None
+        raise UserError(
+            "no temporary file can be written", "free some space, or set TMPDIR to a folder that can be written"
+        ) from None
     sys.stderr.flush()
     with tempfile.TemporaryFile() as chatter:
         kept = os.dup(2)

@@ -252,7 +252,9 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
     if base is None:
         return content, places
     if not isinstance(base, str):
-        raise UserError(f"{_place(places, 'extends')}: extends = {base!r}: expected a recipe's name", 'write extends = "sentiment/imdb"')
+        raise UserError(
+            f"{_place(places, 'extends')}: extends = {base!r}: expected a recipe's name", 'write extends = "sentiment/imdb"'
+        )
     beside = path.parent / base
     with _at(_place(places, "extends")):
         base_path = beside if base.endswith(".toml") and beside.is_file() else find(base)

@@ -211,10 +211,17 @@ class Run:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir()
             tell("preparing vocabularies from the training data")
-            task.prepare(lambda: task.read(self.splits.rows("train")), beside)
+            task.prepare(lambda: self._watched(task, "reading train"), beside)
             os.replace(beside, resources)
         task.load(resources)
         return task
+
+    def _watched(self, task: Task, title: str) -> Iterator[Any]:
+        """Training examples, with progress."""
+        with Progress(title, None) as progress:
+            for example in task.read(self.splits.rows("train")):
+                yield example
+                progress.advance()
 
     def _encode(self, task: Task, split: str) -> Store:
         folder = self.folder / "cache" / split

@@ -66,7 +66,7 @@ class Position(msgspec.Struct):
     best_evaluation: int = 0
     stopped: bool = False
     sums: Sums = msgspec.field(default_factory=Sums)
-    history: list[dict[str, float]] = msgspec.field(default_factory=list)
+    history: list[dict[str, int | float]] = msgspec.field(default_factory=list)
     seconds: float = 0.0
     tokens: int = 0
 
@@ -92,12 +92,10 @@ class Trainer:
         self.checkpoints = folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._lengths = {id(store): store.lengths(task.length_field) for store in (train, validation)}
-        with distribution.scope(strategy):
-            self.model = build(task, training)
-            trained = [variable.value for variable in self.model.trainable_variables]
-            factors = [task.learning_rate_factor(variable.path) for variable in self.model.trainable_variables]
-            self.optimizer = optimizers.make(training.optimizer, trained, multipliers=factors, **self._options())
-        self._trained = trained
+        self.model = build(task, training, strategy)
+        self._trained = [variable.value for variable in self.model.trainable_variables]
+        factors = [task.learning_rate_factor(variable.path) for variable in self.model.trainable_variables]
+        self.optimizer = optimizers.make(training.optimizer, self._trained, multipliers=factors, **self._options())
         first = task.plan(self._lengths[id(train)], training, 0)
         self.steps_per_epoch = len(first)
         self.padding_share = padding_share(self._lengths[id(train)], first)
@@ -394,14 +392,15 @@ class Trainer:
         return keras.callbacks.CallbackList(callbacks, model=self.model, epochs=self.training.epochs)
 
 
-def build(task: Task, training: Training) -> keras.Model:
+def build(task: Task, training: Training, strategy: tf.distribute.Strategy | None = None) -> keras.Model:
     """The task's model with its variables, initialised from the recipe's seed."""
+    keras.backend.clear_session(free_memory=False)  # first: it forgets the precision, and any strategy's scope
     keras.config.set_dtype_policy(training.precision)
     keras.utils.set_random_seed(training.seed)
-    keras.backend.clear_session(free_memory=False)
-    model = task.build()
-    for signature in task.signatures(model).values():
-        signature.function(*(tf.constant([""]) for _ in signature.inputs))
+    with distribution.scope(strategy or tf.distribute.get_strategy()):
+        model = task.build()
+        for signature in task.signatures(model).values():
+            signature.function(*(tf.constant([""]) for _ in signature.inputs))
     return model
 
 

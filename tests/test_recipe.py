@@ -92,7 +92,9 @@ def test_a_circle_of_extends_is_refused(write: Write, tmp_path: Path, first: str
     assert "circle" in error.hint
 
 
-@pytest.mark.parametrize(("base", "message"), [('"sentiment/smaple"', "unknown recipe"), ('"no.toml"', "no recipe file"), ("3", "extends = 3")])
+@pytest.mark.parametrize(
+    ("base", "message"), [('"sentiment/smaple"', "unknown recipe"), ('"no.toml"', "no recipe file"), ("3", "extends = 3")]
+)
 def test_what_is_extended_must_be_there(write: Write, base: str, message: str) -> None:
     path = write(f"# a comment\nextends = {base}\n")
     assert refusal(path).message.startswith(f"{path}:2: {message}")
@@ -199,7 +201,9 @@ def test_a_setting_below_a_value_is_refused() -> None:
         ("[modell.recurrent]\nunits = 3", ":6", "unknown key modell", "did you mean model"),
     ],
 )
-def test_a_refusal_names_line_key_what_was_received_and_expected(write: Write, text: str, place: str, message: str, hint: str) -> None:
+def test_a_refusal_names_line_key_what_was_received_and_expected(
+    write: Write, text: str, place: str, message: str, hint: str
+) -> None:
     path = write(MINIMAL + text + "\n")
     error = refusal(path)
     assert error.message.startswith(f"{path}{place}: ")
@@ -274,21 +278,40 @@ def test_nearest_offers_all_where_none_is_near() -> None:
 
 
 def test_key_lines() -> None:
-    source = 'minutes = 1\n# c\n[training]  # d\nepochs = 3\n\n[model.recurrent]\nunits= 2\n[[anchor]]\nvalue = 1\n[[anchor]]\nvalue = 2\na.b = 1\n'
+    source = "minutes = 1\n# c\n[training]  # d\nepochs = 3\n\n[model.recurrent]\nunits= 2\n[[anchor]]\nvalue = 1\n[[anchor]]\nvalue = 2\na.b = 1\n"
     assert key_lines(source) == {
         "minutes": 1, "training": 3, "training.epochs": 4, "model": 6, "model.recurrent": 6, "model.recurrent.units": 7,
         "anchor": 8, "anchor.value": 9, "anchor.a": 12, "anchor.a.b": 12,
     }  # fmt: skip
 
 
-SAME = ["data.directory=/x", "data.origin=x", "data.licence=x", "training.checkpoint_seconds=1", "training.tensorboard=true", "export.compare=9"]
-OTHER = ["training.seed=2", "training.epochs=1", "text.lowercase=false", "model.recurrent.units=3", "data.test_share=0.2", "data.test=t2.csv"]
+SAME = [
+    "data.directory=/x",
+    "data.origin=x",
+    "data.licence=x",
+    "training.checkpoint_seconds=1",
+    "training.tensorboard=true",
+    "export.compare=9",
+]
+OTHER = [
+    "training.seed=2",
+    "training.epochs=1",
+    "text.lowercase=false",
+    "model.recurrent.units=3",
+    "data.test_share=0.2",
+    "data.test=t2.csv",
+]
 
 
 def test_the_identity_is_what_changes_the_result(write: Write) -> None:
     path = write(MINIMAL)
     identity = load(path).identity()
-    assert load(write("description = 'x'\nminutes = 3\n" + MINIMAL + "[[anchor]]\nmetric = 'a'\nvalue = 1\nsource = 's'\n")).identity() == identity
+    assert (
+        load(
+            write("description = 'x'\nminutes = 3\n" + MINIMAL + "[[anchor]]\nmetric = 'a'\nvalue = 1\nsource = 's'\n")
+        ).identity()
+        == identity
+    )
     write(MINIMAL)
     assert {load(path, setting).identity() for setting in SAME} == {identity}
     assert len({identity, *(load(path, setting).identity() for setting in OTHER)}) == 1 + len(OTHER)
@@ -312,7 +335,13 @@ TABLES = st.recursive(
 
 @settings(deadline=None)
 @given(TABLES)
-@example({"a": "\x7f\x00\r\n\"\\ é\u2028\U0001f44d", "b": [math.inf, -math.inf, 1e300, 5e-324, -0.0], "c": {"d": {}, "e": [{}, {"f": []}]}})
+@example(
+    {
+        "a": '\x7f\x00\r\n"\\ é\u2028\U0001f44d',
+        "b": [math.inf, -math.inf, 1e300, 5e-324, -0.0],
+        "c": {"d": {}, "e": [{}, {"f": []}]},
+    }
+)
 def test_toml_written_is_read_as_the_same(content: dict[str, Any]) -> None:
     assert tomllib.loads(to_toml(content)) == content
 

@@ -138,8 +138,9 @@ train = "train.tsv"
 validation = "train.tsv"
 test = "train.tsv"
 [training]
-epochs = 20
-learning_rate = 0.05
+epochs = 60
+learning_rate = 0.1
+patience = 0
 """
 
 
@@ -305,14 +306,33 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
     assert step == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize(("rate", "clip", "what", "step"), [(1e30, 0, "loss", 2), (1e38, 5.0, "validation loss", 1)])
-def test_what_is_not_a_number_is_refused(tmp_path: Path, rate: float, clip: float, what: str, step: int) -> None:
-    rows = 5 if step > 1 else 33
-    trainer = make(tmp_path, optimizer="sgd", learning_rate=rate, clip_norm=clip, batch_rows=rows)
-    expected = rf"the {what} is not a number .* step {step} \(epoch 1\); learning rate 1e\+3[08], longest text 5 tokens"
+def test_a_loss_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    trainer = make(tmp_path, optimizer="sgd", learning_rate=1e38, decay="linear")
+    expected = r"the loss is not a number \(.*\) at step \d \(epoch 1\); learning rate \d\.\d+e\+37, longest text 5 tokens"
     with pytest.raises(UserError, match=expected) as refused:
         trainer.run()
     assert "lower training.learning_rate" in refused.value.hint
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_gradient_that_is_not_a_number_is_refused_before_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = Tiny.loss
+
+    def steep(self: Tiny, model: Any, *rest: Any) -> Loss:
+        given = loss(self, model, *rest)
+        return given._replace(total=given.total + tf.sqrt(0 * tf.reduce_sum(model.answer.bias)))
+
+    monkeypatch.setattr(Tiny, "loss", steep)
+    with pytest.raises(UserError, match=r"the norm of the gradient is not a number \(nan\) at step 1"):
+        make(tmp_path, checkpoint_seconds=0).run()
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_validation_loss_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    trainer = make(tmp_path)
+    scripted(trainer, [math.nan])
+    with pytest.raises(UserError, match=r"the validation loss is not a number \(nan\) at step 7"):
+        trainer.run()
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 

@@ -26,11 +26,15 @@ def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, fe
 
     counts = sparse.csr_matrix((size, size), dtype=np.float32)
     for ids, texts in batches:
+        lefts, rights, weights = [], [], []
         for distance in range(1, window + 1):
             left, right = ids[:-distance], ids[distance:]
             together = (texts[:-distance] == texts[distance:]) & (left < size) & (right < size)
-            weight = np.full(int(together.sum()), 1 / distance, np.float32)
-            counts = counts + sparse.coo_matrix((weight, (left[together], right[together])), shape=(size, size)).tocsr()
+            lefts.append(left[together])
+            rights.append(right[together])
+            weights.append(np.full(len(lefts[-1]), 1 / distance, np.float32))
+        places = (np.concatenate(lefts), np.concatenate(rights))
+        counts = counts + sparse.coo_matrix((np.concatenate(weights), places), shape=(size, size)).tocsr()
     pairs = (counts + counts.T).tocoo()
     words = np.asarray(pairs.sum(axis=1)).ravel() + 1e-9
     contexts = words**0.75

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -47,7 +47,13 @@ def test_the_widths_of_very_many_lengths_are_nearly_the_best() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(LENGTHS, st.integers(1, 100), st.integers(1, 9), st.integers(1, 5), st.none() | st.tuples(st.integers(0, 2**32), st.integers(0, 99)))
+@given(
+    LENGTHS,
+    st.integers(1, 100),
+    st.integers(1, 9),
+    st.integers(1, 5),
+    st.none() | st.tuples(st.integers(0, 2**32), st.integers(0, 99)),
+)
 def test_every_row_comes_once_within_the_budget(
     lengths: np.ndarray, batch_tokens: int, batch_rows: int, buckets: int, shuffle: tuple[int, int] | None
 ) -> None:
@@ -82,7 +88,7 @@ def test_shuffling_mixes_the_rows_of_a_batch_and_the_widths_of_an_epoch(lengths:
     rows = [row for batch in shuffled for row in batch.rows]
     assert abs(np.corrcoef(rows, np.arange(len(rows)))[0, 1]) < 0.2
     widths = [batch.width for batch in shuffled]
-    changes = sum(a != b for a, b in zip(widths, widths[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(widths))
     assert changes > len(set(widths)) * 5
 
 

@@ -20,7 +20,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rows(path: Path, content: str | bytes, *, counts: Counts | None = None, order: tuple[str, ...] = ORDER) -> list[tuple[str, str, int]]:
+def rows(
+    path: Path, content: str | bytes, *, counts: Counts | None = None, order: tuple[str, ...] = ORDER
+) -> list[tuple[str, str, int]]:
     """(text, label, line) of each row of a file with this content."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     found = list(read_file(path, COLUMNS, order, Counts() if counts is None else counts))
@@ -63,7 +65,11 @@ def test_a_cell_of_several_lines_counts_them(place: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson"])
 def test_json_lines(place: Path, suffix: str) -> None:
-    lines = [{"label": "pos", "text": "a\nb\t\U0001f44d", "more": [1]}, {"sentence": "c", "label": 1}, {"text": "d", "label": False}]
+    lines = [
+        {"label": "pos", "text": "a\nb\t\U0001f44d", "more": [1]},
+        {"sentence": "c", "label": 1},
+        {"text": "d", "label": False},
+    ]
     content = "".join(json.dumps(line) + "\n" for line in lines)
     assert rows(place / f"a{suffix}", content) == [("a\nb\t\U0001f44d", "pos", 1), ("c", "1", 2), ("d", "false", 3)]
 
@@ -118,7 +124,11 @@ def test_only_a_line_feed_ends_a_line(place: Path, character: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.tsv", "\na\tb\n\t\n  \nc\td"), ("a.csv", "\na,b\n,\n  \nc,d"), ("a.jsonl", '\n{"text":"a","label":"b"}\n \n\t\n{"text":"c","label":"d"}')],
+    [
+        ("a.tsv", "\na\tb\n\t\n  \nc\td"),
+        ("a.csv", "\na,b\n,\n  \nc,d"),
+        ("a.jsonl", '\n{"text":"a","label":"b"}\n \n\t\n{"text":"c","label":"d"}'),
+    ],
 )
 def test_blank_lines_are_left_out_and_counted(place: Path, name: str, content: str) -> None:
     counts = Counts()
@@ -180,7 +190,11 @@ def test_invalid_utf8_in_a_folder(place: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content", "line"),
-    [("a.tsv", "good\tpos\n\nalone\n", 3), ("a.csv", 'text,label\n"two\nlines",pos\nalone\n', 4), ("a.csv", "x,text,label\n1,alone\n", 2)],
+    [
+        ("a.tsv", "good\tpos\n\nalone\n", 3),
+        ("a.csv", 'text,label\n"two\nlines",pos\nalone\n', 4),
+        ("a.csv", "x,text,label\n1,alone\n", 2),
+    ],
 )
 def test_a_row_without_a_column(place: Path, name: str, content: str, line: int) -> None:
     message = refusal(place / name, content)
@@ -195,7 +209,10 @@ def test_a_row_without_a_column_shows_its_beginning_only(place: Path) -> None:
 @pytest.mark.parametrize(("header", "missing"), [("text,stars", "label"), ("label,review", "text")])
 def test_a_header_line_without_a_column(place: Path, header: str, missing: str) -> None:
     path = place / "a.csv"
-    assert refusal(path, f"\n{header}\na,b\n") == f"{path}:2: the header line has no column for {missing}: it has {header.replace(',', ', ')!r}"
+    assert (
+        refusal(path, f"\n{header}\na,b\n")
+        == f"{path}:2: the header line has no column for {missing}: it has {header.replace(',', ', ')!r}"
+    )
 
 
 @pytest.mark.parametrize("order", [("text",), ("a", "b")])
@@ -206,7 +223,14 @@ def test_an_order_of_columns_without_a_column(place: Path, order: tuple[str, ...
 
 @pytest.mark.parametrize(
     "line",
-    ["{", '{"text": "a", "label": }', "\ufeff{}", "[" * 100_000, '{"text": "a", "label": ' + "1" * 5000 + "}", '{"text": "a\x01", "label": 1}'],
+    [
+        "{",
+        '{"text": "a", "label": }',
+        "\ufeff{}",
+        "[" * 100_000,
+        '{"text": "a", "label": ' + "1" * 5000 + "}",
+        '{"text": "a\x01", "label": 1}',
+    ],
     ids=["open", "no value", "byte-order mark", "deep", "long number", "control character"],
 )
 def test_broken_json(place: Path, line: str) -> None:
@@ -232,7 +256,9 @@ def test_json_without_a_key(place: Path, line: str, missing: str) -> None:
 
 
 def test_json_with_half_a_surrogate_pair(place: Path) -> None:
-    assert refusal(place / "a.jsonl", r'{"text": "cut \ud83d", "label": 1}').startswith(f"{place}/a.jsonl:1: text is no Unicode text")
+    assert refusal(place / "a.jsonl", r'{"text": "cut \ud83d", "label": 1}').startswith(
+        f"{place}/a.jsonl:1: text is no Unicode text"
+    )
 
 
 @pytest.mark.parametrize("row", ['"good" film,pos', '"never closed,pos\nc,d\n', "old\rMac,pos"])

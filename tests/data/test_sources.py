@@ -111,7 +111,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     for split, rows in splits.items():
         with tf.io.TFRecordWriter(str(place / f"made_up-{split}.tfrecord-00000-of-00001")) as writer:
             for index, (text, label) in enumerate(rows):
-                writer.write(features.serialize_example(features.encode_example({"sentence": text, "label": label, "idx": index})))
+                writer.write(
+                    features.serialize_example(features.encode_example({"sentence": text, "label": label, "idx": index}))
+                )
     tfds.folder_dataset.write_metadata(
         data_dir=str(place), features=features, filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
         split_infos=[tfds.core.SplitInfo(name=split, shard_lengths=[len(rows)], num_bytes=0) for split, rows in splits.items()],
@@ -119,15 +121,26 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def catalogue(name: str, data_dir: str | None, columns: Mapping[str, tuple[str, ...]] = COLUMNS, **data: str) -> TensorFlowDatasets:
+def catalogue(
+    name: str, data_dir: str | None, columns: Mapping[str, tuple[str, ...]] = COLUMNS, **data: str
+) -> TensorFlowDatasets:
     return TensorFlowDatasets(Data(source=f"tfds:{name}", **data), columns, data_dir)
 
 
 def test_rows_of_a_prepared_data_set(data_dir: str) -> None:
     place = "tfds:made_up/plain/train"
-    expected = [("é1", "good", f"{place}:1"), ("two", "bad", f"{place}:2"), ("three", "good", f"{place}:3"), ("four", "bad", f"{place}:4")]
+    expected = [
+        ("é1", "good", f"{place}:1"),
+        ("two", "bad", f"{place}:2"),
+        ("three", "good", f"{place}:3"),
+        ("four", "bad", f"{place}:4"),
+    ]
     assert found(catalogue("made_up/plain", data_dir), "train") == expected
-    assert found(catalogue("made_up/plain:1.0.0", data_dir), "train[:50%]")[1] == ("two", "bad", "tfds:made_up/plain:1.0.0/train[:50%]:2")
+    assert found(catalogue("made_up/plain:1.0.0", data_dir), "train[:50%]")[1] == (
+        "two",
+        "bad",
+        "tfds:made_up/plain:1.0.0/train[:50%]:2",
+    )
     assert found(catalogue("made_up/plain", data_dir), "train[:1]+test")[1][:2] == ("five", "good")
 
 
@@ -159,11 +172,15 @@ def test_an_unknown_column_is_refused(data_dir: str) -> None:
 
 
 def test_withheld_labels_are_refused(data_dir: str) -> None:
-    assert "tfds:made_up/plain/blind:1: the label is withheld" in refusal(found, catalogue("made_up/plain", data_dir), "blind").message
+    assert (
+        "tfds:made_up/plain/blind:1: the label is withheld"
+        in refusal(found, catalogue("made_up/plain", data_dir), "blind").message
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["imdb_reviews", "glue/sst2", "imdb_reviews:0.0.1", "glue/no_config", "no_such_set", "huggingface:glue/sst2", "No set", ""]
+    "name",
+    ["imdb_reviews", "glue/sst2", "imdb_reviews:0.0.1", "glue/no_config", "no_such_set", "huggingface:glue/sst2", "No set", ""],
 )
 def test_what_is_not_prepared_is_refused_at_once_with_what_to_run(name: str, tmp_path: Path) -> None:
     begun = time.monotonic()

@@ -50,7 +50,11 @@ def phrases(sentence: str) -> set[str]:
 
 def test_named_splits_are_read_as_they_are() -> None:
     source = Memory(a=["1", "2", "1"], b=["1"], c=["3", "1"])
-    assert texts(splits(source, train="a", validation="b", test="c")) == {"train": ["1", "2", "1"], "validation": ["1"], "test": ["3", "1"]}
+    assert texts(splits(source, train="a", validation="b", test="c")) == {
+        "train": ["1", "2", "1"],
+        "validation": ["1"],
+        "test": ["3", "1"],
+    }
 
 
 def test_held_out_rows_keep_their_place() -> None:

@@ -44,7 +44,9 @@ def smallest(values: list[int]) -> np.dtype:
 
 @settings(max_examples=50, deadline=None)
 @given(ROWS, st.integers(1, 4), st.integers(0, 7), st.integers(0, 2), st.randoms())
-def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: Rows, size: int, width: int, extra: int, random: Any) -> None:
+def test_what_was_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, rows: Rows, size: int, width: int, extra: int, random: Any
+) -> None:
     folder = tmp_path_factory.mktemp("store") / "train"
     store = write_store(folder, chunks(rows, size))
     assert store.rows == len(rows)
@@ -65,7 +67,20 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows
 
 @pytest.mark.parametrize(
     "values",
-    [[0, 255], [256], [-1, 127], [-1, 128], [-129], [-1, 2**15 - 1], [-1, 2**15], [65_536], [2**32], [-1, 2**31], [-1, 2**40], [-(2**63), 2**63 - 1]],
+    [
+        [0, 255],
+        [256],
+        [-1, 127],
+        [-1, 128],
+        [-129],
+        [-1, 2**15 - 1],
+        [-1, 2**15],
+        [65_536],
+        [2**32],
+        [-1, 2**31],
+        [-1, 2**40],
+        [-(2**63), 2**63 - 1],
+    ],
 )
 def test_integers_take_the_smallest_type_that_holds_them(tmp_path: Path, values: list[int]) -> None:
     store = write_store(tmp_path / "a", [(len(values), {"label": np.array(values, np.int64)})])

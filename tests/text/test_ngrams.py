@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ BATCHES = st.lists(st.lists(st.sampled_from([UNKNOWN, 2, 3, 4, LARGEST]), max_si
 
 
 def ragged(rows: list[list[int]]) -> tf.RaggedTensor:
-    return tf.RaggedTensor.from_row_lengths(tf.constant(sum(rows, []), tf.int32), tf.constant([*map(len, rows)], tf.int64))
+    return tf.RaggedTensor.from_row_lengths(tf.constant([*chain(*rows)], tf.int32), tf.constant([*map(len, rows)], tf.int64))
 
 
 def reference(row: list[int], order: int) -> set[int]:
