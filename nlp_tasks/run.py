@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from nlp_tasks import distribution, export, inference, report, tasks
 from nlp_tasks.data.batching import padding_share
+from nlp_tasks.data.rows import chunks
 from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.data.store import Store, write_store
@@ -30,8 +31,6 @@ from nlp_tasks.progress import Progress, tell
 from nlp_tasks.recipe import Recipe
 from nlp_tasks.tasks.task import Task
 from nlp_tasks.training import Trainer
-
-CHUNK = 512
 
 BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
 """What a run folder may hold before it has its identity.json."""
@@ -74,7 +73,7 @@ class Run:
         folder = self._trained()
         self._check_identity(self._identity())
         loaded, task, _ = inference.load_run(folder)
-        scores = task.score(self._results(task, loaded, list(task.read(self.splits.rows(split)))))
+        scores = task.score(self._results(task, loaded, list(self._examples(task, split))))
         return {"split": split, "scores": scores.scores, "intervals": scores.intervals, "counts": scores.counts,
                 "signatures": scores.signatures}  # fmt: skip
 
@@ -216,6 +215,21 @@ class Run:
         task.load(resources)
         return task
 
+    def _examples(self, task: Task, split: str) -> Iterator[Any]:
+        """Examples of a split. Of one that we held out ourselves, those with a target that training lacks are left out and counted."""
+        examples = task.read(self.splits.rows(split))
+        if not self.splits.held_out(split):
+            return examples
+        return (example for example in examples if self._known(task, split, example))
+
+    def _known(self, task: Task, split: str, example: Any) -> bool:
+        try:
+            task.targets([example])
+        except UserError:
+            self.splits.counts[split].dropped["target never seen in training"] += 1
+            return False
+        return True
+
     def _watched(self, task: Task, title: str) -> Iterator[Any]:
         """Training examples, with progress."""
         with Progress(title, None) as progress:
@@ -230,10 +244,10 @@ class Run:
         inputs = len(next(iter(task.signatures(None).values())).inputs)
         encode = tf.function(task.encode, autograph=False, input_signature=[tf.TensorSpec([None], tf.string)] * inputs)
 
-        def chunks() -> Iterator[tuple[int, dict[str, Any]]]:
-            empty, examples = True, task.read(self.splits.rows(split))
+        def encoded() -> Iterator[tuple[int, dict[str, Any]]]:
+            empty, examples = True, self._examples(task, split)
             with Progress(f"encoding {split}", None) as progress:
-                for chunk in _chunks(examples, CHUNK):
+                for chunk in chunks(examples):
                     columns = zip(*(example.inputs for example in chunk), strict=True)
                     fields = encode(*(tf.constant(column) for column in columns))
                     yield len(chunk), {**{name: _arrays(value) for name, value in fields.items()}, **task.targets(chunk)}
@@ -244,7 +258,7 @@ class Run:
                     f"no rows for {split} ({self.splits.describe(split)})", f"set data.{split}, or a larger data.validation_share"
                 )
 
-        store = write_store(folder, chunks())
+        store = write_store(folder, encoded())
         lengths = store.lengths(task.length_field)
         note = f"{lengths.sum():,} {task.length_field}"
         if split == "train":
@@ -254,7 +268,7 @@ class Run:
 
     def _check_test(self, task: Task) -> None:
         """Reads the test split for what a person would have to mend, before hours are spent on training."""
-        for chunk in _chunks(task.read(self.splits.rows("test")), CHUNK):
+        for chunk in chunks(self._examples(task, "test")):
             task.targets(chunk)
         if not self.splits.counts["test"].read:
             raise UserError(f"no rows for test ({self.splits.describe('test')})", "set data.test, or a larger data.test_share")
@@ -270,7 +284,7 @@ class Run:
 
     def _score(self, path: Path) -> None:
         loaded, task, model = inference.load_run(self.folder)
-        test = list(task.read(self.splits.rows("test")))
+        test = list(self._examples(task, "test"))
         results = self._results(task, loaded, test)
         report.write_text(self.folder / "predictions.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in results))
         scores = task.score(results)
@@ -322,7 +336,7 @@ class Run:
     def _export(self, folder: Path) -> Path:
         _, task, model = inference.load_run(folder)
         samples = []
-        for example in task.read(self.splits.rows("test")):
+        for example in self._examples(task, "test"):
             samples.append(example.inputs)
             if len(samples) == self.recipe.export.compare:
                 break
@@ -386,17 +400,6 @@ def commit() -> str:
 def _digest(folder: Path) -> str:
     with (folder / "checkpoints" / "chosen.npz").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    chunk = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _arrays(value: Any) -> Any:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+CHUNK = 512
+"""Rows that are read, encoded or counted together."""
 
 
 class Where(NamedTuple):
@@ -43,3 +48,10 @@ class Counts:
         for reason, count in sorted(self.dropped.items()):
             text += f", {count:,} left out ({reason})"
         return text
+
+
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    items = iter(items)
+    while chunk := list(islice(items, size)):
+        yield chunk

@@ -42,6 +42,10 @@ class Splits:
         parts = [self._source.fingerprint(name) for name in self._named.values() if name]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
+    def held_out(self, split: str) -> bool:
+        """Whether a split was cut out of train, not named by the recipe."""
+        return not self._named[split]
+
     def describe(self, split: str) -> str:
         """Where a split comes from, in words."""
         if self._named[split]:

@@ -44,7 +44,7 @@ class BagOfNgrams(keras.layers.Layer):
             return self.add_weight(shape=shape, initializer=initializer, name=name, trainable=trainable, autocast=False)
 
         self.weights_table = table("weights", "zeros", trainable=True)
-        self.counts = None
+        self.counts: keras.Variable = None
         if self._counts is not None:
             counts, self._counts = self._counts, None
             here, elsewhere = counts[1:] + 1.0, counts[1:].sum(1, keepdims=True) - counts[1:] + 1.0

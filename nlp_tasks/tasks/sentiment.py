@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Meta
 
 from nlp_tasks import recipe
-from nlp_tasks.data.rows import Row
+from nlp_tasks.data.rows import CHUNK, Row, chunks
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.recipe import NonNegative, Positive, Section, Share
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from nlp_tasks import layers, scores
     from nlp_tasks.layers import Noise
     from nlp_tasks.scores import Scores
-    from nlp_tasks.text import affixes, ngrams, tokenizer, vocabulary, word_vectors
+    from nlp_tasks.text import affixes, ngrams, ragged, tokenizer, vocabulary, word_vectors
 else:
     keras, tf = lazy("keras"), lazy("tensorflow")
     layers, scores = lazy("nlp_tasks.layers"), lazy("nlp_tasks.scores")
-    affixes, ngrams, tokenizer = (lazy(f"nlp_tasks.text.{name}") for name in ("affixes", "ngrams", "tokenizer"))
-    vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
+    affixes, ngrams, ragged = (lazy(f"nlp_tasks.text.{name}") for name in ("affixes", "ngrams", "ragged"))
+    tokenizer, vocabulary = lazy("nlp_tasks.text.tokenizer"), lazy("nlp_tasks.text.vocabulary")
+    word_vectors = lazy("nlp_tasks.text.word_vectors")
 
 Part = Literal["bag_of_ngrams", "convolution", "recurrent"]
 
@@ -195,14 +196,13 @@ class Sentiment(Task):
         return "bag_of_ngrams" in self.recipe.model.parts
 
     def prepare(self, examples: Callable[[], Iterator[Example]], folder: Path) -> None:
-        labels: dict[str, Any] = {}
+        labels: set[str] = set()
         text = self.recipe.text
         split = self._tokenizer()
 
         def flat_tokens() -> Iterator[tf.Tensor]:
-            for batch in _batches(examples()):
-                for example in batch:
-                    labels.setdefault(example.target, example.where)
+            for batch in chunks(examples(), CHUNK):
+                labels.update(example.target for example in batch)
                 yield split(tf.constant([example.inputs[0] for example in batch])).text.flat_values
 
         counts = vocabulary.count_tokens(flat_tokens())
@@ -225,9 +225,9 @@ class Sentiment(Task):
         options = self.recipe.model.bag_of_ngrams
         words = vocabulary.Vocabulary(folder / "vocabulary.tsv")
         place = {label: index for index, label in enumerate(json.loads((folder / "labels.json").read_text()))}
-        counter = _NgramCounter(len(place))
+        counter = ngrams.NgramCounter(len(place))
         keys_of = tf.function(lambda texts: ngrams.ngram_keys(words.lookup(split(texts).text), options.order), autograph=False)
-        for batch in _batches(examples()):
+        for batch in chunks(examples(), CHUNK):
             found = keys_of(tf.constant([example.inputs[0] for example in batch]))
             classes = np.array([place[example.target] for example in batch])
             counter.add(found.values.numpy(), classes[found.value_rowids().numpy()])
@@ -249,11 +249,11 @@ class Sentiment(Task):
         ids_of = tf.function(lambda texts: words.lookup(split(texts).text), autograph=False)
 
         def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for batch in _batches(examples(), 4096):
+            for batch in chunks(examples(), 4096):
                 ids = ids_of(tf.constant([example.inputs[0] for example in batch]))
                 yield ids.values.numpy(), ids.value_rowids().numpy()
 
-        counted = {}
+        counted: dict[str, Any] = {}
         for part, options in self._networks.items():
             if options.initial == "ppmi":
                 size = min(len(words), options.vocabulary + vocabulary.FIRST)
@@ -291,17 +291,17 @@ class Sentiment(Task):
             fields["ngrams"] = self.ngrams.lookup(ids)
         if self._networks:
             text = self.recipe.text
-            ends = _both_ends(ids, text.maximum_tokens, text.share_from_start)
-            fields["tokens"] = _kept(ids, ends)
+            ends = ragged.both_ends(ids, text.maximum_tokens, text.share_from_start)
+            fields["tokens"] = ragged.keep(ids, ends)
             if self._affixes:
-                fields["affixes"] = _kept(words.with_values(affixes.affix_ids(words.values, self._affixes)), ends)
+                fields["affixes"] = ragged.keep(words.with_values(affixes.affix_ids(words.values, self._affixes)), ends)
         return fields
 
     def padded(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """`<string>[batch]` → what the model takes: fields padded by 0, with their lengths."""
         batch = {}
         for name, values in self.encode(texts).items():
-            batch[name] = _padded(values)
+            batch[name] = ragged.padded(values)
             batch[f"{name}_lengths"] = tf.cast(values.row_lengths(), tf.int32)
         return batch
 
@@ -507,69 +507,3 @@ def _accuracy(logits: tf.Tensor, gold: tf.Tensor, weight: tf.Tensor) -> tuple[tf
     """(weighted number of right answers, sum of weights)."""
     right = tf.cast(tf.argmax(logits, -1, tf.int32) == gold, weight.dtype)
     return tf.reduce_sum(weight * right), tf.reduce_sum(weight)
-
-
-class _NgramCounter:
-    """Counts (key, class) pairs, merging what it holds whenever much has come in."""
-
-    def __init__(self, classes: int, merge_at: int = 20_000_000) -> None:
-        self._classes, self._merge_at = classes, merge_at
-        self._keys, self._counts = np.zeros(0, np.int64), np.zeros((0, classes), np.int64)
-        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
-        self._waiting = 0
-
-    def add(self, keys: np.ndarray, classes: np.ndarray) -> None:
-        self._pending.append((keys, classes))
-        self._waiting += len(keys)
-        if self._waiting > self._merge_at:
-            self._merge()
-
-    def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """`<int64>[ngrams]`, ascending, and `<int64>[ngrams, classes]`."""
-        self._merge()
-        return self._keys, self._counts
-
-    def _merge(self) -> None:
-        new = np.concatenate([keys for keys, _ in self._pending]) if self._pending else np.zeros(0, np.int64)
-        classes = np.concatenate([classes for _, classes in self._pending]) if self._pending else np.zeros(0, np.int64)
-        keys, place = np.unique(np.concatenate([self._keys, new]), return_inverse=True)
-        counts = np.zeros((len(keys), self._classes), np.int64)
-        counts[place[: len(self._keys)]] = self._counts
-        flat = place[len(self._keys) :] * self._classes + classes
-        counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
-        self._keys, self._counts, self._pending, self._waiting = keys, counts, [], 0
-
-
-def _batches(examples: Iterable[Example], size: int = 256) -> Iterator[list[Example]]:
-    batch: list[Example] = []
-    for example in examples:
-        batch.append(example)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _both_ends(ids: tf.RaggedTensor, limit: int, share_from_start: float) -> tf.Tensor:
-    """`<bool>[tokens]`: which tokens stay of rows longer than `limit`.
-
-    Example: limit 4, share 0.5, a row of 6 tokens → 1 1 0 0 1 1.
-    """
-    rows = ids.value_rowids()
-    position = tf.range(tf.size(ids.values, tf.int64)) - tf.gather(ids.row_starts(), rows)
-    from_end = tf.gather(ids.row_lengths(), rows) - position
-    start = round(limit * share_from_start)
-    return (position < start) | (from_end <= limit - start)
-
-
-def _kept(values: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
-    flat, rows = tf.boolean_mask(values.values, kept), tf.boolean_mask(values.value_rowids(), kept)
-    return tf.RaggedTensor.from_value_rowids(flat, rows, nrows=values.nrows(), validate=False)
-
-
-def _padded(values: tf.RaggedTensor) -> tf.Tensor:
-    """`<int32>[batch, longest, …]`, padded by 0; at least one column."""
-    dense = values.to_tensor()
-    empty = tf.maximum(0, 1 - tf.shape(dense)[1])
-    return tf.pad(dense, [[0, 0], [0, empty], *[[0, 0]] * (dense.shape.rank - 2)])

@@ -84,3 +84,34 @@ class NgramVocabulary:
     def load(cls, path: Path) -> NgramVocabulary:
         with np.load(path) as content:
             return cls(content["keys"], int(content["order"]))
+
+
+class NgramCounter:
+    """Counts (key, class) pairs, merging what it holds whenever much has come in."""
+
+    def __init__(self, classes: int, merge_at: int = 20_000_000) -> None:
+        self._classes, self._merge_at = classes, merge_at
+        self._keys, self._counts = np.zeros(0, np.int64), np.zeros((0, classes), np.int64)
+        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
+        self._waiting = 0
+
+    def add(self, keys: np.ndarray, classes: np.ndarray) -> None:
+        self._pending.append((keys, classes))
+        self._waiting += len(keys)
+        if self._waiting > self._merge_at:
+            self._merge()
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """`<int64>[ngrams]`, ascending, and `<int64>[ngrams, classes]`."""
+        self._merge()
+        return self._keys, self._counts
+
+    def _merge(self) -> None:
+        new = np.concatenate([keys for keys, _ in self._pending]) if self._pending else np.zeros(0, np.int64)
+        classes = np.concatenate([classes for _, classes in self._pending]) if self._pending else np.zeros(0, np.int64)
+        keys, place = np.unique(np.concatenate([self._keys, new]), return_inverse=True)
+        counts = np.zeros((len(keys), self._classes), np.int64)
+        counts[place[: len(self._keys)]] = self._counts
+        flat = place[len(self._keys) :] * self._classes + classes
+        counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
+        self._keys, self._counts, self._pending, self._waiting = keys, counts, [], 0

@@ -1,0 +1,30 @@
+"""Ragged rows in graph: cut to a length, padded for a model."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def both_ends(ids: tf.RaggedTensor, limit: int, share_from_start: float) -> tf.Tensor:
+    """`<bool>[tokens]`: which tokens stay of rows longer than `limit`.
+
+    Example: limit 4, share 0.5, a row of 6 tokens → 1 1 0 0 1 1.
+    """
+    rows = ids.value_rowids()
+    position = tf.range(tf.size(ids.values, tf.int64)) - tf.gather(ids.row_starts(), rows)
+    from_end = tf.gather(ids.row_lengths(), rows) - position
+    start = round(limit * share_from_start)
+    return (position < start) | (from_end <= limit - start)
+
+
+def keep(values: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
+    """The values where `kept` `<bool>[values]` is true, in their rows."""
+    flat, rows = tf.boolean_mask(values.values, kept), tf.boolean_mask(values.value_rowids(), kept)
+    return tf.RaggedTensor.from_value_rowids(flat, rows, nrows=values.nrows(), validate=False)
+
+
+def padded(values: tf.RaggedTensor) -> tf.Tensor:
+    """`<int32>[batch, longest, …]`, padded by 0; at least one column."""
+    dense = values.to_tensor()
+    empty = tf.maximum(0, 1 - tf.shape(dense)[1])
+    return tf.pad(dense, [[0, 0], [0, empty], *[[0, 0]] * (dense.shape.rank - 2)])
