@@ -1,7 +1,7 @@
 """Runs recipes as a user would and writes their scores to tasks/measured.json, which `nlp-tasks list` shows.
 
-    python benchmarks/recipes.py sentiment/imdb --data-dir DIR
-    python benchmarks/recipes.py sentiment/sst2 --data-dir DIR --seeds 1 2 3
+python benchmarks/recipes.py sentiment/imdb --data-dir DIR
+python benchmarks/recipes.py sentiment/sst2 --data-dir DIR --seeds 1 2 3
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Training(Section, frozen=True, kw_only=True):
     compile: compile the step by XLA (once a shape).
     """
 
-    seed: NonNegative = 1
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 1
     epochs: Positive = 10
     batch_tokens: Positive = 8192
     batch_rows: Positive = 64

@@ -7,9 +7,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nlp_tasks.scores import Scores
+if TYPE_CHECKING:
+    from nlp_tasks.scores import Scores
 
 
 def write_json(path: Path, content: Any) -> None:

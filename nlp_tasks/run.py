@@ -110,7 +110,10 @@ class Run:
         identity = self._identity()
         _check_writable(self.folder)
         self._check_ours()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make {self.folder}: {error.strerror}", "choose another place with --run-dir") from None
         with (self.folder / ".lock").open("a+") as lock:
             self._lock(lock)
             if self._restart:

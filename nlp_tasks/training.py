@@ -100,7 +100,7 @@ class Trainer:
         self.steps_per_epoch = len(first)
         self.padding_share = padding_share(self._lengths[id(train)], first)
         self.position = Position()
-        self._state: Any = None
+        self._state: Any = ()
         self._functions = self._compiled()
         self._callbacks = self._callback_list(callbacks)
 
@@ -202,7 +202,9 @@ class Trainer:
             for index, gradient in zip(found, summed, strict=True):
                 scaled[index] = _divided(gradient, divisor)
             clipped, norm = optimizers.clip_by_global_norm(scaled, training.clip_norm)
-            self.optimizer.apply(clipped, self._learning_rate(self.optimizer.variables[f"{self.optimizer.name}/step"].read_value()))
+            self.optimizer.apply(
+                clipped, self._learning_rate(self.optimizer.variables[f"{self.optimizer.name}/step"].read_value())
+            )
             return total, weight, parts, norm, loss.state
 
         def evaluate_replica(batch: dict[str, tf.Tensor], state: Any) -> Any:
@@ -309,7 +311,7 @@ class Trainer:
                 following = thread.submit(make, batches[index + 1]) if index + 1 < len(batches) else None
                 yield present
 
-    def _local(self, values: Any) -> tuple[float, float, dict[str, Sequence[float]]]:
+    def _local(self, values: Any) -> Any:
         """Sums that are the same on every replica, as Python numbers."""
         first = tf.nest.map_structure(lambda value: float(self.strategy.experimental_local_results(value)[0]), values)
         return first

@@ -97,3 +97,9 @@ def finished(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pl
     done = place.do(place.command())
     assert done.returncode == 0, done.stderr
     return place
+
+
+@pytest.fixture
+def place(small_recipe: Path, tmp_path: Path) -> Place:
+    """An empty folder to run the small recipe in."""
+    return Place(tmp_path, small_recipe)

@@ -260,6 +260,17 @@ def test_restart_forgets_the_other_run(refused: Refusal, begun: Path, call: Call
     assert not begun.exists()
 
 
+def test_a_restart_killed_while_it_forgets_leaves_a_run_folder(call: Call, begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    (begun / "resources").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(run.shutil, "rmtree", killed)
+        assert call(*FILES, "--restart").code == 130
+    assert (begun / "identity.json").exists()
+
+
 def test_two_processes_in_one_run_folder(refused: Refusal, begun: Path) -> None:
     with (begun / ".lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

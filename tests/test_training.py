@@ -148,7 +148,9 @@ def test_a_new_task_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(tasks.REGISTRY, "tiny", f"{__name__}:Tiny")
     (tmp_path / "tiny.toml").write_text(RECIPE)
     (tmp_path / "train.tsv").write_text("text\tmood\n" + "".join(f"{text}\t{mood}\n" for text, mood in EXAMPLES))
-    content = recipe.load(str(tmp_path / "tiny.toml"), lambda name: tasks.find(name).recipe_type, [f'data.directory="{tmp_path}"'])
+    content = recipe.load(
+        str(tmp_path / "tiny.toml"), lambda name: tasks.find(name).recipe_type, [f'data.directory="{tmp_path}"']
+    )
     run = Run(content, "tiny", run_dir=tmp_path / "runs", export_dir=tmp_path / "saved_models", strategy="cpu")
     found = run.run()
     assert found["scores"]["accuracy"] == 1 and found["counts"]["examples"] == len(EXAMPLES)
@@ -180,7 +182,10 @@ def make(folder: Path, *, strategy: Any = None, model: Any = None, callbacks: An
     """A trainer of the tiny task in a folder, new or begun before: 7 batches an epoch, of 5 rows, the last one of 3."""
     training = {"batch_rows": 5, "epochs": 3, "learning_rate": 0.01, **training}
     content = Recipe(
-        task=recipe.TaskSection(name="tiny"), data=recipe.Data(), training=recipe.Training(**training), model=Model(**(model or {}))
+        task=recipe.TaskSection(name="tiny"),
+        data=recipe.Data(),
+        training=recipe.Training(**training),
+        model=Model(**(model or {})),
     )
     folder.mkdir(exist_ok=True)
     task = Tiny(content)
@@ -288,7 +293,9 @@ def test_a_state_is_carried_from_batch_to_batch_and_starts_afresh_each_epoch(tmp
 def test_the_factor_of_a_variable_multiplies_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved = []
     for factor in (1.0, 3.0):
-        monkeypatch.setattr(Tiny, "learning_rate_factor", lambda self, name, factor=factor: factor if "embedding" in name else 1.0)
+        monkeypatch.setattr(
+            Tiny, "learning_rate_factor", lambda self, name, factor=factor: factor if "embedding" in name else 1.0
+        )
         trainer = make(tmp_path / str(factor), optimizer="sgd", epochs=1, batch_rows=33, clip_norm=0)
         before = weights(trainer)
         trainer.run()
@@ -521,8 +528,7 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-# Adam divides by the root of a mean square: where that is tiny, the last bits of a float32 gradient show.
-@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-9), ("float32", 1e-6)])
 def test_two_devices_are_one(devices: dict[str, Any], precision: str, tolerance: float) -> None:
     """Dropout, carried state, sparse gradients, clipping, an uneven last shard and an empty one."""
     worst = max(devices[precision], key=devices[precision].get)

@@ -24,7 +24,7 @@ def read_file(path: Path, columns: Columns, order: Sequence[str], counts: Counts
     Args:
         path: `.csv`, `.tsv` / `.tab` / `.txt` (tab-separated, quotes are text), `.jsonl` / `.ndjson` or a folder.
         columns: the columns to find; each row's `fields` has exactly these keys.
-        order: the columns of a file without header line, from left to right.
+        order: the columns of a file without header line, from left to right; empty where there must be one.
         counts: is told about what was left out.
 
     Raises:
@@ -96,6 +96,10 @@ def _table(
             places = _header(cells, columns, Where(str(path), number))
             if places is not None:
                 continue
+            if not order:
+                wanted = ", ".join(candidates[0] for candidates in columns.values())
+                raise UserError(f"{path}:{number}: no header line with the columns {wanted}: {_excerpt(', '.join(cells))}",
+                                "name the columns as the file does, or leave data.text_column and the like empty")  # fmt: skip
             if unnamed := columns.keys() - set(order):
                 raise UserError(
                     f"{path}:{number}: no header line, and the columns {', '.join(order)} have no {', '.join(sorted(unnamed))}",

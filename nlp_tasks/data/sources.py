@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from nlp_tasks.data.formats import Columns, labelled_files, read_file
 from nlp_tasks.data.rows import Counts, Row, Where
@@ -28,7 +31,9 @@ class Files:
     """Files and folders, each named by a path or by a path below `directory`."""
 
     def __init__(self, data: Data, columns: Columns, order: Sequence[str]) -> None:
-        self._data, self._columns, self._order = data, columns, order
+        self._data, self._columns = data, columns
+        named = any(value for key, value in msgspec.structs.asdict(data).items() if key.endswith("_column"))
+        self._order = () if named else order  # who names a column has a header line
 
     def rows(self, split: str, counts: Counts) -> Iterator[Row]:
         return counts.keep(read_file(self.path(split), self._columns, self._order, counts))
@@ -59,6 +64,7 @@ class TensorFlowDatasets:
     def __init__(self, data: Data, columns: Columns, data_dir: str | None) -> None:
         import tensorflow_datasets as tfds
 
+        logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of a folder that we are about to report
         self._name, self._columns = data.source.removeprefix("tfds:"), columns
         # The command `tfds build` wants Apache Beam installed, whatever it builds.
         arguments = repr(self._name) + (f", data_dir={data_dir!r}" if data_dir else "")

@@ -89,7 +89,7 @@ def test_the_fingerprint_of_folders_is_that_of_labels_names_and_content(tmp_path
     assert fingerprint("b", neg_2="z") != first
     assert fingerprint("b", neg_2="y") == first
     assert fingerprint("b", neg_3="") != first
-    assert fingerprint("c", neg_1="x", pos_2="y") != first
+    assert fingerprint("c", neg_2="y", other_1="x") != first
     ignored = {"pos_.DS": "x", ".git_HEAD": "x", "pos_deeper_1": "x", "README": "x"}
     assert fingerprint("a", **ignored) == first
 

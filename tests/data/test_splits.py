@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nlp_tasks.data.rows import Counts, Row, Where
@@ -62,6 +62,15 @@ def test_held_out_rows_keep_their_place() -> None:
     for split in SPLITS:
         assert all(row.fields["text"] == str(row.where.line - 1) for row in held.rows(split))
         assert str(held.counts[split]) == f"{held.counts[split].read:,} rows"
+
+
+def test_what_was_dropped_is_counted_once_in_training(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("".join(f"text {number}\tpos\n\n" for number in range(60)))
+    data = Data(train=str(tmp_path / "train.tsv"))
+    held = Splits(Files(data, COLUMNS, tuple(COLUMNS)), data, "text")
+    sizes = {split: len(rows) for split, rows in texts(held).items()}
+    assert {split: held.counts[split].read for split in SPLITS} == sizes
+    assert [held.counts[split].dropped["blank line"] for split in SPLITS] == [60, 0, 0]
 
 
 def test_shares_are_about_right() -> None:
@@ -121,6 +130,7 @@ WORDS = st.lists(st.sampled_from("abc"), min_size=1, max_size=5).map(" ".join)
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(WORDS, max_size=25), st.floats(0.1, 0.9))
+@example(["a", "b", "c", "a a"], 0.9)
 def test_no_phrase_of_a_held_out_sentence_is_trained_on(rows: list[str], share: float) -> None:
     found = texts(splits(Memory(train=rows, test=[]), test="test", validation_unit="sentence", validation_share=share))
     held_out = set().union(*map(phrases, found["validation"]))

@@ -143,7 +143,9 @@ def assert_close(given: tuple[tf.Tensor, ...], expected: tuple[tf.Tensor, ...]) 
 
 def test_every_layer_is_checked() -> None:
     names = {"Dropout": "dropout", "LSTM": "lstm", "GRU": "gru"}
-    snake = {names.get(name) or "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_") for name in layers.__all__}
+    snake = {
+        names.get(name) or "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_") for name in layers.__all__
+    }
     assert snake - {"model", "noise", "convolution"} <= set(CASES)
 
 
