@@ -137,8 +137,10 @@ name = "tiny"
 train = "train.tsv"
 validation = "train.tsv"
 test = "train.tsv"
+[model]
+dropout = 0.1
 [training]
-epochs = 60
+epochs = 80
 learning_rate = 0.1
 patience = 0
 """
@@ -288,6 +290,12 @@ def test_a_state_is_carried_from_batch_to_batch_and_starts_afresh_each_epoch(tmp
     assert first == pytest.approx(second, rel=1e-6)
     alone = make(tmp_path / "alone", learning_rate=1e-12, epochs=1, model={"dropout": 0.0, "carry": False})
     assert abs(alone.run().history[0]["loss"] - first) > 1e-6
+
+
+def test_each_step_draws_its_own_noise(tmp_path: Path) -> None:
+    """The same rows and, but for their last digits, the same weights: only the noise differs between the epochs."""
+    first, second = (row["loss"] for row in make(tmp_path, learning_rate=1e-12, epochs=2).run().history)
+    assert abs(first - second) > 1e-5
 
 
 def test_the_factor_of_a_variable_multiplies_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,7 @@ def assert_same(place: Place, expected: Place) -> None:
         assert (place.run / name).read_bytes() == (expected.run / name).read_bytes(), name
     assert scores(place) == scores(expected)
     assert [path.name for path in place.export.iterdir()] == ["1"]
-    left = [path for path in place.folder.rglob("*.partial")]
-    assert left == []
+    assert list(place.folder.rglob("*.partial")) == []
 
 
 @contextmanager

@@ -92,28 +92,28 @@ def n_grams(counts: Array | None) -> Case:
 
 
 CASES = {
-    "embedding": Case(lambda: layers.Embedding(IDS, FEATURES), lambda layer, batch: layer(batch.ids)),
-    "dropout": Case(lambda: layers.Dropout(0.5, name="a"), lambda layer, batch: layer(batch.vectors, noise(batch))),
-    "shared_dropout": Case(
+    "Embedding": Case(lambda: layers.Embedding(IDS, FEATURES), lambda layer, batch: layer(batch.ids)),
+    "Dropout": Case(lambda: layers.Dropout(0.5, name="a"), lambda layer, batch: layer(batch.vectors, noise(batch))),
+    "Dropout-shared": Case(
         lambda: layers.Dropout(0.5, shared_time=True, name="a"), lambda layer, batch: layer(batch.vectors, noise(batch))
     ),
-    "token_dropout": Case(lambda: layers.TokenDropout(0.5, 1, name="a"), lambda layer, batch: layer(batch.ids, noise(batch))),
-    "convolution_1": Case(lambda: layers.Convolution(UNITS, 1), lambda layer, batch: layer(batch.vectors, batch.lengths)),
-    "convolution_4": Case(lambda: layers.Convolution(UNITS, 4), lambda layer, batch: layer(batch.vectors, batch.lengths)),
-    "lstm": recurrent(lambda: layers.LSTM(UNITS)),
-    "gru": recurrent(lambda: layers.GRU(UNITS)),
-    "bidirectional": recurrent(lambda: layers.Bidirectional(layers.LSTM(UNITS), layers.LSTM(UNITS))),
-    "windows": Case(windows, lambda layer, batch: layer(batch.vectors, batch.lengths)[0]),
+    "TokenDropout": Case(lambda: layers.TokenDropout(0.5, 1, name="a"), lambda layer, batch: layer(batch.ids, noise(batch))),
+    "Convolution-1": Case(lambda: layers.Convolution(UNITS, 1), lambda layer, batch: layer(batch.vectors, batch.lengths)),
+    "Convolution-4": Case(lambda: layers.Convolution(UNITS, 4), lambda layer, batch: layer(batch.vectors, batch.lengths)),
+    "LSTM": recurrent(lambda: layers.LSTM(UNITS)),
+    "GRU": recurrent(lambda: layers.GRU(UNITS)),
+    "Bidirectional": recurrent(lambda: layers.Bidirectional(layers.LSTM(UNITS), layers.LSTM(UNITS))),
+    "Windows": Case(windows, lambda layer, batch: layer(batch.vectors, batch.lengths)[0]),
     "max_pooling": pooling(layers.max_pooling),
     "mean_pooling": pooling(layers.mean_pooling),
     "last_pooling": pooling(layers.last_pooling),
-    "attention_pooling": pooling(layers.AttentionPooling(UNITS)),
-    "bag_of_ngrams": n_grams(COUNTS),
-    "linear_n_grams": n_grams(None),
+    "AttentionPooling": pooling(layers.AttentionPooling(UNITS)),
+    "BagOfNgrams": n_grams(COUNTS),
+    "BagOfNgrams-linear": n_grams(None),
 }
 TRAINED = [
-    "embedding", "convolution_1", "convolution_4", "lstm", "gru", "bidirectional", "windows", "attention_pooling",
-    "bag_of_ngrams", "linear_n_grams",
+    "Embedding", "Convolution-1", "Convolution-4", "LSTM", "GRU", "Bidirectional", "Windows", "AttentionPooling",
+    "BagOfNgrams", "BagOfNgrams-linear",
 ]  # fmt: skip
 
 
@@ -142,11 +142,7 @@ def assert_close(given: tuple[tf.Tensor, ...], expected: tuple[tf.Tensor, ...]) 
 
 
 def test_every_layer_is_checked() -> None:
-    names = {"Dropout": "dropout", "LSTM": "lstm", "GRU": "gru"}
-    snake = {
-        names.get(name) or "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_") for name in layers.__all__
-    }
-    assert snake - {"model", "noise", "convolution"} <= set(CASES)
+    assert {name.partition("-")[0] for name in CASES} == set(layers.__all__) - {"Model", "Noise"}
 
 
 def test_more_padding_changes_nothing(case: Case) -> None:
@@ -378,7 +374,7 @@ def test_n_grams_follow_their_equations(labels: list[int] | None) -> None:
 
 
 def test_n_grams_without_counts_are_linear() -> None:
-    layer = built(CASES["linear_n_grams"])
+    layer = built(CASES["BagOfNgrams-linear"])
     weights, bias = (np.float64(variable) for variable in (layer.weights_table, layer.bias))
     expected = [bias + 0.75 / np.sqrt(max(n, 1)) * weights[row[:n]].sum(0) for row, n in zip(batch().ids, LENGTHS, strict=True)]
     np.testing.assert_allclose(layer(batch().ids), expected, rtol=1e-5)
