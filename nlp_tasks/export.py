@@ -77,15 +77,22 @@ def write(
         for name, text in {**extra, "ops.txt": "\n".join(ops) + "\n"}.items():
             (beside / "assets.extra" / name).write_text(text)
     except tf.errors.OpError as error:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove(beside)
         raise UserError(
             f"{folder}: cannot write the export: {error.message.splitlines()[0]}", "is the disk full or read-only?"
         ) from None
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        _remove(beside)
         raise
     os.replace(beside, folder / str(version))
     return folder / str(version)
+
+
+def _remove(beside: Path) -> None:
+    """Leaves nothing of a refused export, not even an empty folder."""
+    shutil.rmtree(beside, ignore_errors=True)
+    if not any(beside.parent.iterdir()):
+        beside.parent.rmdir()
 
 
 def versions(folder: Path) -> list[int]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,15 @@ class Run:
                 self._score(finished)
             if not self._exported():
                 self._export(self.folder)
-            shutil.rmtree(self.folder / "cache", ignore_errors=True)
+            self._tidy()
         return json.loads(finished.read_text())
+
+    def _tidy(self) -> None:
+        """A finished run keeps what answers questions; the encoded store and older weights can be made again."""
+        shutil.rmtree(self.folder / "cache", ignore_errors=True)
+        for path in (self.folder / "checkpoints").iterdir():
+            if path.name != "chosen.npz":
+                path.unlink()
 
     # The folder
 
@@ -338,11 +346,8 @@ class Run:
 
     def _export(self, folder: Path) -> Path:
         _, task, model = inference.load_run(folder)
-        samples = []
-        for example in self._examples(task, "test"):
-            samples.append(example.inputs)
-            if len(samples) == self.recipe.export.compare:
-                break
+        examples = chain(self._examples(task, "test"), self._examples(task, "train"))  # a small test split is filled up
+        samples = [example.inputs for example in islice(examples, self.recipe.export.compare)]
         width = len(samples[0])
         samples += [("",) * width, ("é 👍🏽 你好",) * width]
         extra = {"recipe.toml": self.recipe.resolved(), "weights.sha256": _digest(folder) + "\n",

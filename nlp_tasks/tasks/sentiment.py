@@ -405,7 +405,6 @@ class Sentiment(Task):
         cell = {"lstm": layers.LSTM, "gru": layers.GRU}[options.cell]
         network = layers.Bidirectional(cell(options.units), cell(options.units)) if options.bidirectional else cell(options.units)
         if options.window:
-            network.name = "network"
             network = layers.Windows(network, options.window)
         attention = {"attention": layers.AttentionPooling(options.units)} if "attention" in options.pooling else {}
         return self._word_layers("recurrent") | attention | {"network": network}

@@ -93,7 +93,10 @@ class Tokenizer:
         is_token = tf.gather(classes, first) != SPACE
         first, end = tf.boolean_mask(first, is_token), tf.boolean_mask(end, is_token)
         token_rows = tf.gather(rows, first)
-        text = tf.strings.unicode_encode(_slices(flat, first, end), "UTF-8")
+        # Tokens lie side by side, with white space alone between them: their characters are all that is no white space.
+        splits = tf.concat([tf.zeros([1], tf.int64), tf.cumsum(end - first)], 0)
+        characters = tf.RaggedTensor.from_row_splits(tf.boolean_mask(flat, classes != SPACE), splits, validate=False)
+        text = tf.strings.unicode_encode(characters, "UTF-8")
         if self._lowercase:
             text = tf.strings.lower(text, encoding="utf-8")
         sizes = tf.cast(tf.strings.length(texts), tf.int64)
@@ -145,11 +148,3 @@ def _running_maximum(values: tf.Tensor) -> tf.Tensor:
     marks = tf.where(values > 0)[:, 0]
     counts = tf.cumsum(tf.cast(values > 0, tf.int32))
     return tf.gather(tf.concat([[0], tf.cast(tf.gather(values, marks), tf.int32)], 0), counts)
-
-
-def _slices(values: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor) -> tf.RaggedTensor:
-    """`values[start:end]` for each pair, as a ragged tensor; the slices lie in order and do not overlap."""
-    lengths = ends - starts
-    splits = tf.concat([tf.zeros([1], tf.int64), tf.cumsum(lengths)], 0)
-    index = tf.repeat(starts - splits[:-1], lengths) + tf.range(splits[-1])
-    return tf.RaggedTensor.from_row_splits(tf.gather(values, index), splits, validate=False)
