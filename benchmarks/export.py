@@ -2,7 +2,7 @@
 
     python benchmarks/export.py runs/sentiment-imdb saved_models/sentiment-imdb --texts FILE
 
-FILE has one text a line (tabs end the text); without it the toy world's test sentences are used. Both take strings: what Keras is
+FILE has a header line, then one text a line (tabs end the text); without it the toy world's test sentences are used. Both take strings: what Keras is
 given is encoded by the same graph code first, since a Keras model alone takes no text. Alternating turns, medians.
 """
 

@@ -54,11 +54,14 @@ def main() -> None:
         if error.errno not in _INACCESSIBLE:
             raise
         place = error.filename or "the output"
-        click.echo(str(UserError(f"cannot read or write {place}: {error.strerror}",
-                                 "free some space, or choose other places with --run-dir and --export-dir")), err=True)  # fmt: skip
+        denied = error.errno in (errno.EACCES, errno.EPERM)
+        hint = "check its permissions" if denied else "free some space, or choose other places with --run-dir and --export-dir"
+        click.echo(str(UserError(f"cannot read or write {place}: {error.strerror}", hint)), err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("\nstopped; the same command goes on from here", err=True)
+        click.echo(
+            "\nstopped; the same command goes on from here" if {"run", "train"} & set(sys.argv[1:2]) else "\nstopped", err=True
+        )
         sys.exit(130)
 
 
@@ -201,11 +204,11 @@ def list_recipes(as_json: bool) -> None:
         click.echo(json.dumps(entries, indent=1, ensure_ascii=False))
         return
     rows = [
-        [e["recipe"], e["data"], e["needs"], f"{e['minutes']:g}" if e["minutes"] else "–",
+        [e["recipe"], e["task"], e["data"], e["needs"], f"{e['minutes']:g}" if e["minutes"] else "–",
          f"{e['measured']['headline']} {with_interval(e['measured']['headline'], e['measured'])}" if e["measured"] else "–"]
         for e in entries
     ]  # fmt: skip
-    click.echo(table(rows, ("recipe", "data", "needs", "minutes", "test score, 95 % interval"), right=(3,)))
+    click.echo(table(rows, ("recipe", "task", "data", "needs", "minutes", "test score, 95 % interval"), right=(4,)))
 
 
 def _verb(name: str, help_text: str) -> click.Command:
@@ -223,43 +226,39 @@ def _verb(name: str, help_text: str) -> click.Command:
 
         loaded = load(model)
         verb = find_verb(loaded.task, name)
-        prompt = file == "-" and sys.stdin.isatty()
-        lines = _prompt() if prompt else _lines(file)
-        for text, answer in _paired(lines, lambda rows: loaded.stream(name, rows, batch=1 if prompt else 64)):
-            click.echo(_shown(verb.text, text, answer, style))
+        chunks = _prompt() if file == "-" and sys.stdin.isatty() else _lines(file)
+        for lines in chunks:
+            for text, answer in zip(lines, loaded.answer(verb, [(line,) for line in lines]), strict=True):
+                click.echo(_shown(verb.text, text, answer, style))
             sys.stdout.flush()
 
     return command
 
 
-def _lines(file: str) -> Iterator[str]:
-    """Lines of a file or of standard input; bytes that are no UTF-8 become U+FFFD, as in the model."""
+def _lines(file: str, most: int = 64) -> Iterator[list[str]]:
+    """Lines of a file or of standard input, as many together as are there; bytes that are no UTF-8 become U+FFFD, as in the model."""
+    rest = b""
     with click.open_file(file, "rb") as stream:
-        for line in stream:
-            yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+        while block := getattr(stream, "read1", stream.read)(1 << 16):  # what a pipe holds by now, not what it will hold
+            *whole, rest = (rest + block).split(b"\n")
+            yield from _decoded(whole, most)
+    if rest:
+        yield from _decoded([rest], most)
 
 
-def _prompt() -> Iterator[str]:
+def _decoded(lines: list[bytes], most: int) -> Iterator[list[str]]:
+    for start in range(0, len(lines), most):
+        yield [line.decode("utf-8", "replace").removesuffix("\r") for line in lines[start : start + most]]
+
+
+def _prompt() -> Iterator[list[str]]:
     click.echo("one text a line, Ctrl-D ends", err=True)
     while True:
         try:
-            yield input("> ")
+            yield [input("> ")]
         except EOFError:
             click.echo(err=True)
             return
-
-
-def _paired(lines: Iterator[str], stream: Callable[[Iterator[tuple[str]]], Iterator[Any]]) -> Iterator[tuple[str, Any]]:
-    """Each answer beside its line; a line is forgotten when its answer was given."""
-    waiting: list[str] = []
-
-    def rows() -> Iterator[tuple[str]]:
-        for line in lines:
-            waiting.append(line)
-            yield (line,)
-
-    for answer in stream(rows()):
-        yield waiting.pop(0), answer
 
 
 def _shown(text: Callable[[dict[str, Any]], str], line: str, answer: dict[str, Any], style: str) -> str:

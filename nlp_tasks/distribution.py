@@ -26,25 +26,27 @@ def strategy(name: str) -> tf.distribute.Strategy:
     Raises:
         UserError: gpu without a GPU, multi_worker without TF_CONFIG.
     """
+    if name == "auto" and os.environ.get("TF_CONFIG"):
+        name = "multi_worker"
+    if name == "multi_worker":
+        if not os.environ.get("TF_CONFIG"):
+            raise UserError(
+                "--strategy multi_worker: TF_CONFIG is not set", "set TF_CONFIG on each worker, as TensorFlow's guide describes"
+            )
+        return _multi_worker()  # before any device is asked for: TensorFlow then refuses
     gpus = tf.config.list_logical_devices("GPU")
     if name == "auto":
-        name = "multi_worker" if os.environ.get("TF_CONFIG") else "mirrored" if len(gpus) > 1 else "gpu" if gpus else "cpu"
+        name = "mirrored" if len(gpus) > 1 else "gpu" if gpus else "cpu"
     if name == "gpu" and not gpus:
         raise UserError(
             "--strategy gpu: TensorFlow sees no GPU here", "use --strategy cpu, or install tensorflow[and-cuda] with its driver"
         )
-    if name == "multi_worker" and not os.environ.get("TF_CONFIG"):
-        raise UserError(
-            "--strategy multi_worker: TF_CONFIG is not set", "set TF_CONFIG on each worker, as TensorFlow's guide describes"
-        )
     if name == "cpu":
-        return tf.distribute.get_strategy()
+        return tf.distribute.OneDeviceStrategy("/cpu:0") if gpus else tf.distribute.get_strategy()
     if name == "gpu":
         return tf.distribute.OneDeviceStrategy(gpus[0].name)
-    if name == "mirrored":
-        devices = gpus or tf.config.list_logical_devices("CPU")
-        return _mirrored(*(device.name for device in devices))
-    return _multi_worker()
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    return _mirrored(*(device.name for device in devices))
 
 
 # One of each a process: a second one would number its sums over the devices as the first one did.

@@ -122,9 +122,9 @@ def check(
     with tempfile.TemporaryDirectory() as place:
         inputs, outputs = Path(place, "inputs.json"), Path(place, "outputs.npz")
         inputs.write_text(json.dumps(dict(zip(names, zip(*samples, strict=True), strict=True))))
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _FRESH_PROCESS, str(folder), str(inputs), str(outputs)], capture_output=True, text=True
-        )
+        command = [sys.executable, "-P", "-c", _FRESH_PROCESS, str(folder), str(inputs), str(outputs)]
+        on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}  # this process may hold all of a GPU's memory
+        done = subprocess.run(command, capture_output=True, text=True, env=on_cpu)
         if done.returncode == 3:
             raise UserError(f"the export would need ops that no server has: {done.stdout.strip()}",
                             "write the signature with core TensorFlow ops only")  # fmt: skip

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from nlp_tasks import export, recipe, tasks
 from nlp_tasks.errors import UserError
-from nlp_tasks.tasks.task import Task
+from nlp_tasks.tasks.task import Task, Verb
 from nlp_tasks.training import build, load_weights
 
 Answer = Callable[..., dict[str, tf.Tensor]]
@@ -50,16 +49,13 @@ class Loaded:
         place = np.argsort(order)
         return {name: _stack([part[name] for part in parts])[place] for name in parts[0]}
 
-    def stream(self, verb_name: str, lines: Iterable[tuple[str, ...]], batch: int = 64) -> Iterator[dict[str, Any]]:
-        """The answers of a verb, as they become ready, in order."""
-        verb = find_verb(self.task, verb_name)
-        lines = iter(lines)
-        while chunk := list(islice(lines, batch)):
-            yield from verb.answers(self(verb.signature, chunk))
+    def answer(self, verb: Verb, inputs: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        """One dict an input, as the verb gives them."""
+        return verb.answers(self(verb.signature, inputs))
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """One dict a text, for a sentiment model `{"label": …, "probability": …, "probabilities": …}`."""
-        return list(self.stream("predict", ((text,) for text in texts)))
+        return self.answer(find_verb(self.task, "predict"), [(text,) for text in texts])
 
 
 def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -72,7 +68,7 @@ def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(padded)
 
 
-def find_verb(task: type[Task], name: str) -> Any:
+def find_verb(task: type[Task], name: str) -> Verb:
     """The verb of a task by name."""
     for verb in task.verbs:
         if verb.name == name:

@@ -115,7 +115,10 @@ class Export(Section, frozen=True, kw_only=True):
 
 
 class Anchor(Section, frozen=True, kw_only=True):
-    """`[[anchor]]`: a published score to stand beside ours. comparable = false marks other data, split or metric (≠)."""
+    """`[[anchor]]`: a published score to stand beside ours.
+
+    value: as published, in percent where the field gives percent. comparable = false marks other data, split or metric (≠).
+    """
 
     metric: str
     value: float

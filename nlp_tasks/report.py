@@ -26,7 +26,7 @@ def write_text(path: Path, text: str) -> None:
 
 def with_interval(metric: str, scores: Mapping[str, Any]) -> str:
     """`"92.51 % [92.18, 92.84]"` for accuracies and F1, `"0.2134 [0.2051, 0.2219]"` for others."""
-    percent = metric.endswith(("accuracy", "f1"))
+    percent = metric.endswith(("accuracy", "_f1"))
 
     def shown(value: float) -> str:
         return f"{100 * value:.2f}" if percent else f"{value:.4f}"
@@ -75,7 +75,7 @@ def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: 
         lines.append(f"baseline  {with_interval(metric, content['baseline'])}   {content['baseline']['name']}")
     for anchor in content["anchor"]:
         mark = "" if anchor["comparable"] else "≠ "
-        lines.append(f"anchor  {mark}{anchor['metric']} {anchor['value']}   {anchor['source']}")
+        lines.append(f"anchor  {mark}{anchor['value']}   {anchor['source']}")
     lines.append("")
     rows = [[name, with_interval(name, content), content["signatures"].get(name, "")] for name in content["scores"]]
     lines.append(table(rows, ("metric", "test, 95 % interval", "signature")))
@@ -127,6 +127,8 @@ def _learning_curves(path: Path, history: Path) -> None:
     if not rows:
         return
     metrics = [name for name in rows[0] if f"validation_{name}" in rows[0]]
+    if "log_loss" in metrics:  # the answer's, which both splits have; "loss" is what training descends
+        metrics.remove("loss")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(metrics), figsize=(4.5 * len(metrics), 3.2), layout="constrained", squeeze=False)
@@ -141,13 +143,14 @@ def _learning_curves(path: Path, history: Path) -> None:
 
 
 def _confusion(path: Path, labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
-    size = max(3.2, 0.45 * len(labels) + 1.8)
+    size = min(14.0, max(3.2, 0.45 * len(labels) + 1.8))
     figure, axes = _figure(size, size * 0.9)
     shares = [[cell / max(1, sum(row)) for cell in row] for row in matrix]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [label if len(label) <= 16 else label[:15] + "…" for label in labels]
-    axes.set_xticks(range(len(labels)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), names)
+    if len(labels) <= 40:
+        names = [(label if len(label) <= 16 else label[:15] + "…").replace("$", r"\$") for label in labels]  # no formulas
+        axes.set_xticks(range(len(labels)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(labels)), names)
     axes.set(xlabel="answer", ylabel="gold")
     if len(labels) <= 20:
         for i, row in enumerate(matrix):

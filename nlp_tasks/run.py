@@ -383,7 +383,7 @@ def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_flags": sorted(flag for flag in distribution.cpu_flags() if flag.startswith(("avx", "amx", "fma"))),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
         "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",

@@ -90,7 +90,6 @@ class Trainer:
         self.task, self.training, self.strategy = task, training, strategy
         self.train, self.validation, self.folder = train, validation, folder
         self.checkpoints = folder / "checkpoints"
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._lengths = {id(store): store.lengths(task.length_field) for store in (train, validation)}
         self.model = build(task, training, strategy)
         self._trained = [variable.value for variable in self.model.trainable_variables]
@@ -104,13 +103,30 @@ class Trainer:
         self._functions = self._compiled()
         self._callbacks = self._callback_list(callbacks)
 
+    def _check_watch(self) -> None:
+        """Before an epoch is spent: is there anything of that name to watch?"""
+        batches = self.task.plan(self._lengths[id(self.validation)], self.training, None)[:1]
+        names = [name.removeprefix("validation_") for name in self._means(self.validation, batches)]
+        if self.training.watch not in names:
+            raise UserError(f"training.watch = {self.training.watch!r}: nothing of this name is measured",
+                            "choose one of: " + ", ".join(names))  # fmt: skip
+
+    @property
+    def _lower_is_better(self) -> bool:
+        return self.training.watch.endswith(("loss", "perplexity"))
+
     def _options(self) -> dict[str, Any]:
         training = self.training
+        if training.weight_decay and training.optimizer != "adamw":
+            raise UserError(f"training.weight_decay = {training.weight_decay:g} with training.optimizer = {training.optimizer!r}",
+                            'only "adamw" decays weights: set training.optimizer = "adamw"')  # fmt: skip
         adaptive = {"beta_2": training.beta_2} if training.optimizer in ("adam", "adamw") else {}
         return adaptive | ({"weight_decay": training.weight_decay} if training.optimizer == "adamw" else {})
 
     def run(self) -> Position:
         """Trains to the end, or on from the last checkpoint, and leaves `checkpoints/chosen.npz`: the weights to ship."""
+        self._check_watch()
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
         chosen = self.checkpoints / "chosen.npz"
         if chosen.exists():
             self.position = self._restore(chosen)
@@ -157,7 +173,8 @@ class Trainer:
                     raise KeyboardInterrupt
                 if position.batch == 0:
                     break
-        self._callbacks.on_epoch_end(position.epoch - 1, position.history[-1])
+        logs = {name.replace("validation_", "val_"): value for name, value in position.history[-1].items()}  # Keras' names
+        self._callbacks.on_epoch_end(position.epoch - 1, logs)
         if self.model.stop_training and not position.stopped:
             position.stopped = True
             self._save(self.checkpoints / "last.npz")
@@ -233,9 +250,6 @@ class Trainer:
         position = self.position
         values = self.evaluate(self.validation)
         watched = f"validation_{self.training.watch}"
-        if watched not in values:
-            raise UserError(f"training.watch = {self.training.watch!r}: nothing of this name is measured",
-                            "choose one of: " + ", ".join(name.removeprefix("validation_") for name in values))  # fmt: skip
         self._check_finite(self._lengths[id(self.validation)], {"validation loss": values["validation_loss"]})
         rate = float(self._learning_rate(tf.constant(position.step, tf.int64)))
         epoch = position.epoch + position.batch / self.steps_per_epoch
@@ -243,7 +257,7 @@ class Trainer:
         position.history.append(row)
         position.sums = Sums()
         position.evaluation += 1
-        score = values[watched] if self.training.watch == "loss" else -values[watched]
+        score = values[watched] if self._lower_is_better else -values[watched]
         better = position.best is None or score < position.best or self.training.keep == "last"
         if better:
             position.best, position.best_evaluation = score, position.evaluation
@@ -259,8 +273,10 @@ class Trainer:
 
     def evaluate(self, store: Store) -> dict[str, float]:
         """Means over a store: `validation_loss` and the parts that the task names."""
+        return self._means(store, self.task.plan(store.lengths(self.task.length_field), self.training, None))
+
+    def _means(self, store: Store, batches: Sequence[Batch]) -> dict[str, float]:
         sums = Sums()
-        batches = self.task.plan(self._lengths[id(store)], self.training, None)
         state = self.task.initial_state(batches[0].size)
         for batch in self._read(store, batches):
             shards = distribution.shard(self.strategy, (batch, state))
@@ -284,7 +300,7 @@ class Trainer:
                             averaged[name] = averaged.get(name, 0) + content[name].astype(np.float64) / last
             self._assign(averaged)
             value = self.evaluate(self.validation)[f"validation_{self.training.watch}"]
-            score = value if self.training.watch == "loss" else -value
+            score = value if self._lower_is_better else -value
             tell(f"average of the last {last} evaluations: validation_{self.training.watch} {value:.4f}")
             if position.best is not None and score > position.best:
                 self._restore(self.checkpoints / "best.npz")
@@ -391,18 +407,23 @@ class Trainer:
                                 "pip install tensorboard") from None  # fmt: skip
             callbacks.append(keras.callbacks.TensorBoard(str(self.folder / "tensorboard")))
         self.model.stop_training = False
+        self.model.optimizer = None  # ours is none of Keras'; its callbacks look for one
         return keras.callbacks.CallbackList(callbacks, model=self.model, epochs=self.training.epochs)
 
 
 def build(task: Task, training: Training, strategy: tf.distribute.Strategy | None = None) -> keras.Model:
     """The task's model with its variables, initialised from the recipe's seed."""
+    policy = keras.config.dtype_policy()
     keras.backend.clear_session(free_memory=False)  # first: it forgets the precision, and any strategy's scope
     keras.config.set_dtype_policy(training.precision)
     keras.utils.set_random_seed(training.seed)
-    with distribution.scope(strategy or tf.distribute.get_strategy()):
-        model = task.build()
-        for signature in task.signatures(model).values():
-            signature.function(*(tf.constant([""]) for _ in signature.inputs))
+    try:
+        with distribution.scope(strategy or tf.distribute.get_strategy()):
+            model = task.build()
+            for signature in task.signatures(model).values():
+                signature.function(*(tf.constant([""]) for _ in signature.inputs))
+    finally:
+        keras.config.set_dtype_policy(policy)
     return model
 
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -396,7 +396,7 @@ def test_predict_answers_line_by_line_in_order(call: Call, model: list[int], mon
     Path("texts.txt").write_bytes("\r\n".join(texts).encode() + b"\n\xff")
     expected = ["good\t0.7500" if "o" in text else "bad\t1.0000" for text in [*texts, "\ufffd"]]
     assert call("predict", "x", "texts.txt") == (0, "".join(f"{line}\n" for line in expected), "")
-    assert model == [64, 43]
+    assert model == [64, 42, 1]
     rows = [json.loads(line) for line in call("predict", "x", "texts.txt", "--format", "jsonl").out.splitlines()]
     assert [row["text"] for row in rows] == [*texts, "\ufffd"]
     assert rows[0] == {"text": "no", "label": "good", "probability": 0.75, "probabilities": {"bad": 0.25, "good": 0.75}}
@@ -411,17 +411,17 @@ def test_predict_of_nothing_is_nothing(call: Call, model: list[int]) -> None:
     assert model == []
 
 
-def test_predict_answers_before_the_input_ends(model: list[int]) -> None:
-    taken = 0
-
-    def endless() -> Iterator[tuple[str]]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield ("text",)
-
-    first = next(inference.load("x").stream("predict", endless(), batch=8))
-    assert (first["label"], taken) == ("bad", 8)
+def test_predict_answers_before_the_input_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(read, encoding="utf-8"))
+    with os.fdopen(write, "wb", buffering=0) as pipe:
+        chunks = cli._lines("-")
+        pipe.write(b"one\ntwo\nthr")
+        assert next(chunks) == ["one", "two"]
+        pipe.write(b"ee\n")
+        assert next(chunks) == ["three"]
+    assert list(chunks) == []
+    sys.stdin.close()
 
 
 def test_a_model_answers_in_python_whatever_the_batch(model: list[int]) -> None:

@@ -464,7 +464,7 @@ def test_callbacks_are_called_as_fit_does(tmp_path: Path) -> None:
 
 
 def test_keras_early_stopping_stops(tmp_path: Path) -> None:
-    stopping = keras.callbacks.EarlyStopping("validation_loss", patience=1, mode="min")
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=1, mode="min")
     trainer = make(tmp_path, epochs=9, patience=0, callbacks=[stopping])
     seen = scripted(trainer, [2.0, 1.0, 1.5])
     assert trainer.run().epoch == 3

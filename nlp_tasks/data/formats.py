@@ -35,9 +35,10 @@ def read_file(path: Path, columns: Columns, order: Sequence[str], counts: Counts
     if not path.is_file():
         raise UserError(f"no file {path}", "check data.directory and the name of the split's file in [data]")
     readers = {".csv": _csv, ".tsv": _tsv, ".tab": _tsv, ".txt": _tsv}
-    if path.suffix in readers:
-        return _table(path, readers[path.suffix](path), columns, order, counts)
-    if path.suffix in (".jsonl", ".ndjson"):
+    suffix = path.suffix.lower()
+    if suffix in readers:
+        return _table(path, readers[suffix](path), columns, order, counts)
+    if suffix in (".jsonl", ".ndjson"):
         return _read_json_lines(path, columns, counts)
     raise UserError(
         f"{path}: unknown kind of file {path.suffix!r}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -50,8 +49,15 @@ class Counts:
         return text
 
 
-def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one shorter."""
-    items = iter(items)
-    while chunk := list(islice(items, size)):
+def chunks(items: Iterable[T], size: int = CHUNK, characters: int = 4_000_000) -> Iterator[list[T]]:
+    """Lists of at most `size` examples, or of fewer where their `inputs` reach `characters`: few long texts fill memory too."""
+    chunk: list[T] = []
+    held = 0
+    for item in items:
+        chunk.append(item)
+        held += sum(map(len, getattr(item, "inputs", ())))
+        if len(chunk) == size or held >= characters:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
         yield chunk

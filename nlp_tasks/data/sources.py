@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import logging
@@ -89,7 +90,11 @@ class TensorFlowDatasets:
 
     def fingerprint(self, split: str) -> str:
         """Version and content of the shards: they change whenever a data set is prepared anew from other data."""
-        digest = hashlib.sha256(f"{self._builder.info.full_name} {split}".encode())
+        return hashlib.sha256(f"{self._content} {split}".encode()).hexdigest()
+
+    @functools.cached_property
+    def _content(self) -> str:
+        digest = hashlib.sha256(self._builder.info.full_name.encode())
         for file in sorted(Path(self._builder.data_dir).glob("*-of-*")):
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())

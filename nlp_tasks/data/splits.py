@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from nlp_tasks.data.rows import Counts, Row
 from nlp_tasks.data.sources import Source
@@ -27,6 +27,9 @@ class Splits:
         self.counts = {split: Counts() for split in SPLITS}
         if not data.train and data.source != "toy_world":
             raise UserError("data.train is not set", "name the training data, for example --set data.train=FILE")
+        if data.validation_unit == "sentence" and not data.test and data.test_share > 0 and data.source != "toy_world":
+            raise UserError('data.validation_unit = "sentence" without data.test', "name a test split: phrases of held-out test rows would "
+                            "stay in training")  # fmt: skip
         self._named = {split: getattr(data, split) or (split if data.source == "toy_world" else "") for split in SPLITS}
         self._sentences: _Sentences | None = None
 
@@ -94,27 +97,27 @@ class _Sentences:
 
     def __init__(self, texts: Iterable[str], share: float) -> None:
         rows = {" ".join(text.split()) for text in texts}
+        lengths = sorted({len(row.split()) for row in rows})
         inside: set[str] = set()
         sentences = []
         for row in sorted(rows, key=lambda row: (-len(row.split()), row)):
             if row not in inside:
                 sentences.append(row)
-                inside.update(part for part in _parts(row) if part in rows)
+                inside.update(part for part in _parts(row, lengths) if part in rows)
         self._held = {row for row in sentences if len(row.split()) > 1 and _unit_hash("validation", row) < share}
-        self._phrases = {part for row in self._held for part in _parts(row) if part in rows and " " in part}
+        self._phrases = {part for row in self._held for part in _parts(row, lengths) if part in rows and " " in part}
 
     def side(self, text: str) -> str:
         row = " ".join(text.split())
         return "validation" if row in self._held else "phrase" if row in self._phrases else "train"
 
 
-def _parts(row: str) -> Iterator[str]:
-    """All shorter runs of tokens of a row."""
+def _parts(row: str, lengths: Sequence[int]) -> Iterator[str]:
+    """All shorter runs of tokens of a row that are as long as some row."""
     tokens = row.split()
-    for start in range(len(tokens)):
-        for end in range(start + 1, len(tokens) + 1):
-            if end - start < len(tokens):
-                yield " ".join(tokens[start:end])
+    for length in lengths:
+        for start in range(len(tokens) - length + 1 if length < len(tokens) else 0):
+            yield " ".join(tokens[start : start + length])
 
 
 def _unit_hash(purpose: str, text: str) -> float:

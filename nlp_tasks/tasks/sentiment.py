@@ -429,16 +429,21 @@ class Sentiment(Task):
         weight = tf.cast(batch["weight"], any_logits.dtype)
         gold = tf.one_hot(batch["label"], len(self.labels), dtype=any_logits.dtype)
         mixed = self._mixture(logits)
-        parts = {"accuracy": _accuracy(mixed, batch["label"], weight)}
+        answer_losses = tf.nn.softmax_cross_entropy_with_logits(gold, mixed)
+        total_weight = tf.reduce_sum(weight)
+        parts = {
+            "accuracy": _accuracy(mixed, batch["label"], weight),
+            "log_loss": (tf.reduce_sum(weight * answer_losses), total_weight),
+        }
         if len(logits) > 1:
             parts |= {f"accuracy_{name}": _accuracy(value, batch["label"], weight) for name, value in logits.items()}
         if noise is None:
-            losses = tf.nn.softmax_cross_entropy_with_logits(gold, mixed)
+            losses = answer_losses
         else:
             smoothing = self.recipe.model.label_smoothing
             gold = gold * (1 - smoothing) + smoothing / len(self.labels)
             losses = tf.add_n([tf.nn.softmax_cross_entropy_with_logits(gold, value) for value in logits.values()])
-        return Loss(tf.reduce_sum(weight * losses), tf.reduce_sum(weight), parts, state)
+        return Loss(tf.reduce_sum(weight * losses), total_weight, parts, state)
 
     def _mixture(self, logits: dict[str, tf.Tensor]) -> tf.Tensor:
         """The weighted mean of the classifiers' log probabilities: a product of experts, `<float>[rows, labels]`."""

@@ -45,5 +45,7 @@ def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, fe
     left, values, _ = randomized_svd(ppmi, rank, n_iter=3, random_state=0)
     vectors = np.zeros((size, features), np.float32)
     vectors[:, :rank] = left * np.sqrt(values)
-    spread = vectors[np.any(vectors != 0, axis=1)].std()
+    seen = np.asarray(pairs.sum(axis=1)).ravel() > 0
+    vectors[~seen] = 0  # the decomposition leaves 1e-14 there
+    spread = vectors[seen].std() if seen.any() else 0.0
     return vectors * np.float32(0.1 / spread) if spread > 0 else vectors

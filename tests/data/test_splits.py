@@ -89,6 +89,7 @@ def test_shares_are_about_right() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text("ab ", max_size=4)), st.floats(0, 0.9), st.floats(0, 0.9), st.sampled_from(["row", "sentence"]))
 def test_equal_texts_are_on_one_side_and_nothing_is_lost(rows: list[str], validation: float, test: float, unit: str) -> None:
+    test = test if unit == "row" else 0.0
     held = splits(Memory(train=rows), validation_share=validation, test_share=test, validation_unit=unit)
     found = texts(held)
     assert not set(found["train"]) & set(found["validation"]) | set(found["train"]) & set(found["test"])
@@ -152,8 +153,8 @@ def test_the_share_is_one_of_sentences() -> None:
 
 
 def test_a_split_says_where_it_comes_from() -> None:
-    held = splits(Memory(), train="a.csv", test_share=0.25, validation_share=0.1, validation_unit="sentence")
-    assert [held.describe(split) for split in SPLITS] == ["a.csv", "10% of the sentences of a.csv", "25% of the rows of a.csv"]
+    held = splits(Memory(), train="a.csv", test="b.csv", validation_share=0.1, validation_unit="sentence")
+    assert [held.describe(split) for split in SPLITS] == ["a.csv", "10% of the sentences of a.csv", "b.csv"]
     world = Splits(Memory(), Data(source="toy_world"), "text")  # type: ignore[arg-type]
     assert [world.describe(split) for split in SPLITS] == list(SPLITS)
 
@@ -180,3 +181,8 @@ def test_the_fingerprint_changes_if_and_only_if_the_content_does(tmp_path: Path)
         fingerprint(train="a\tb\nc\td\n", test="c\td\n"),
     ]
     assert len({first, *others}) == 1 + len(others)
+
+
+def test_sentences_with_a_held_out_test_are_refused() -> None:
+    with pytest.raises(UserError, match=r"without data\.test"):
+        splits(Memory(train=["a b", "a"]), validation_unit="sentence")
