@@ -11,7 +11,7 @@ def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, fe
     """Vectors of words from the company they keep (Levy, Goldberg & Dagan 2015, sections 2.2 and 3).
 
     Co-occurrences within `window` tokens count 1 / distance; context counts are smoothed by the power 0.75; the vectors are
-    `U √S` of the PPMI matrix, scaled to a standard deviation of 0.1.
+    `U √S` of the PPMI matrix, scaled to a root mean square of 0.1.
 
     Args:
         batches: (ids `<int>[tokens]`, number of the text of each token `<int>[tokens]`); ids from `size` on are left out.
@@ -47,5 +47,5 @@ def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, fe
     vectors[:, :rank] = left * np.sqrt(values)
     seen = np.asarray(pairs.sum(axis=1)).ravel() > 0
     vectors[~seen] = 0  # the decomposition leaves 1e-14 there
-    spread = vectors[seen].std() if seen.any() else 0.0
+    spread = np.sqrt(np.square(vectors[seen]).mean()) if seen.any() else 0.0
     return vectors * np.float32(0.1 / spread) if spread > 0 else vectors
