@@ -2,8 +2,8 @@
 
     python benchmarks/export.py runs/sentiment-imdb saved_models/sentiment-imdb --texts FILE
 
-FILE has a header line, then one text a line (tabs end the text); without it the toy world's test sentences are used. Both take strings: what Keras is
-given is encoded by the same graph code first, since a Keras model alone takes no text. Alternating turns, medians.
+FILE has a header line, then one text a line (tabs end the text); without it the toy world's test sentences are used. Both take strings:
+what Keras is given is encoded by the same graph code first, since a Keras model alone takes no text. Alternating turns, medians.
 """
 
 from __future__ import annotations
