@@ -38,7 +38,7 @@ class Splits:
         counts = self.counts[split] = Counts()
         if self._named[split] and split != "train":
             return self._source.rows(self._named[split], counts)
-        return self._counted(self._train_rows(split), counts)
+        return counts.keep(self._train_rows(split))
 
     def fingerprint(self) -> str:
         """Hash of all the data a run reads."""
@@ -56,9 +56,6 @@ class Splits:
         share = self._data.validation_share if split == "validation" else self._data.test_share
         unit = "sentences" if split == "validation" and self._data.validation_unit == "sentence" else "rows"
         return f"{share:.0%} of the {unit} of {self._named['train']}"
-
-    def _counted(self, rows: Iterable[Row], counts: Counts) -> Iterator[Row]:
-        return counts.keep(iter(rows))
 
     def _train_rows(self, wanted: str) -> Iterator[Row]:
         """Rows of the training file that are on the side of `wanted`."""
