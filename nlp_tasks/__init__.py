@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from nlp_tasks import machine
 
 if TYPE_CHECKING:
     from nlp_tasks.inference import load as load
@@ -14,11 +15,9 @@ try:
 except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0.0.0"
 
-# TensorFlow reads these once, when it is first imported, and every module of this package is imported after this one:
-# the only place where oneDNN is decided. A run records what was in force in its environment.json.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Every module of this package is imported after this one: the only place where oneDNN and threads are decided. A run records what was
+# in force in its environment.json.
+machine.prepare()
 
 
 def __getattr__(name: str) -> Any:

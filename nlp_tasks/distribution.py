@@ -6,12 +6,12 @@ import functools
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from nlp_tasks import machine
 from nlp_tasks.errors import UserError
 
 NAMES = ("auto", "cpu", "gpu", "mirrored", "multi_worker")
@@ -111,6 +111,43 @@ def gather(strategy: tf.distribute.Strategy, nest: Any, rows: int) -> Any:
     return tf.nest.map_structure(join, nest)
 
 
+def parts(strategy: tf.distribute.Strategy) -> int:
+    """Into how many parts a replica cuts its batch: all cores of a CPU work, each on rows of its own. One on a GPU."""
+    if tf.config.list_logical_devices("GPU"):
+        return 1
+    return max(1, machine.parts() // strategy.num_replicas_in_sync)
+
+
+def cut(nest: Any, parts: int) -> list[Any]:
+    """Every `parts`-th row of a nest of tensors for each part; parts are equally large, the last ones filled up by zero rows."""
+    if parts == 1:
+        return [nest]
+
+    def dealt(tensor: tf.Tensor) -> tf.Tensor:
+        rows = tf.shape(tensor)[0]
+        padded = tf.pad(tensor, [[0, -rows % parts]] + [[0, 0]] * (tensor.shape.rank - 1))
+        return tf.reshape(padded, tf.concat([[-1, parts], tf.shape(tensor)[1:]], 0))
+
+    hands = tf.nest.map_structure(dealt, nest)
+
+    def part(number: int) -> Any:
+        return tf.nest.map_structure(lambda hand, whole: tf.ensure_shape(hand[:, number], [None, *whole.shape[1:]]), hands, nest)
+
+    return [part(number) for number in range(parts)]
+
+
+def join(nests: list[Any], rows: tf.Tensor) -> Any:
+    """The inverse of `cut` for what was computed of each part: tensors of `rows` rows."""
+    if len(nests) == 1:
+        return nests[0]
+
+    def gathered(*hands: tf.Tensor) -> tf.Tensor:
+        joined = tf.reshape(tf.stack(hands, 1), tf.concat([[-1], tf.shape(hands[0])[1:]], 0))
+        return tf.ensure_shape(joined[:rows], [None, *hands[0].shape[1:]])
+
+    return tf.nest.map_structure(gathered, *nests)
+
+
 def all_sum(values: Any) -> Any:
     """Sums a nest of tensors over all replicas, in replica context; sparse gradients stay sparse."""
     context = tf.distribute.get_replica_context()
@@ -124,16 +161,7 @@ def check_precision(precision: str) -> None:
     """Refuses bfloat16 where neither a GPU nor the CPU has a unit for it: it is many times slower there."""
     if precision != "mixed_bfloat16" or tf.config.list_physical_devices("GPU"):
         return
-    flags = cpu_flags()
+    flags = machine.cpu_flags()
     if not {"avx512_bf16", "amx_bf16"} & flags:
         raise UserError("training.precision = 'mixed_bfloat16': this CPU has no bfloat16 unit (avx512_bf16, amx_bf16)",
                         "use training.precision = \"float32\"; bfloat16 would be many times slower here")  # fmt: skip
-
-
-def cpu_flags() -> set[str]:
-    """What the CPU can do, as Linux names it; empty where that is not to be had."""
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return set()
-    lines = [line for line in info.read_text().split("\n") if line.startswith(("flags", "Features"))]
-    return set(lines[0].split(":", 1)[1].split()) if lines else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import tensorflow as tf
 
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.model import variables_by_name
+from nlp_tasks.layers.recurrent import recurrent_path
 from nlp_tasks.tasks.task import Task
 
 TOLERANCE = 1e-4
@@ -41,8 +43,19 @@ def functions(task: Task, model: keras.Model) -> Functions:
     made = {}
     for name, signature in task.signatures(model).items():
         inputs = [tf.TensorSpec([None], tf.string, name=argument) for argument in signature.inputs]
-        made[name] = tf.function(signature.function, autograph=False, input_signature=inputs)
+        made[name] = tf.function(_plain(signature.function), autograph=False, input_signature=inputs)
     return made
+
+
+def _plain(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
+    """Traced with the recurrent layers' plain loop, which any server runs."""
+
+    @functools.wraps(function)
+    def plain(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        with recurrent_path("plain"):
+            return function(*inputs)
+
+    return plain
 
 
 def write(

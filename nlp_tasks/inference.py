@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nlp_tasks import export, recipe, tasks
+from nlp_tasks import export, machine, recipe, tasks
 from nlp_tasks.errors import UserError
 from nlp_tasks.tasks.task import Task, Verb
 from nlp_tasks.training import build, load_weights
@@ -38,14 +38,18 @@ class Loaded:
         """Answers of many inputs, in their order; each batch holds texts of like length. `advance` is told of each."""
         order = sorted(range(len(inputs)), key=lambda index: sum(map(len, inputs[index])))
         parts = []
-        for start in range(0, max(1, len(order)), batch):
+
+        def answers(start: int) -> tuple[int, dict[str, np.ndarray]]:
             rows = [inputs[index] for index in order[start : start + batch]]
             columns = zip(*rows, strict=True) if rows else [()] * len(self._names[signature])
             named = zip(self._names[signature], columns, strict=True)
             tensors = {name: tf.constant(column, tf.string, [len(rows)]) for name, column in named}
-            parts.append({name: value.numpy() for name, value in self.functions[signature](**tensors).items()})
+            return len(rows), {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
+
+        for count, part in machine.side_by_side(answers, range(0, max(1, len(order)), batch)):
+            parts.append(part)
             if advance:
-                advance(len(rows))
+                advance(count)
         place = np.argsort(order)
         return {name: _stack([part[name] for part in parts])[place] for name in parts[0]}
 

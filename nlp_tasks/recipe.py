@@ -83,6 +83,8 @@ class Training(Section, frozen=True, kw_only=True):
     average_last: average the weights of so many last evaluations if that is better on validation data; 0 or 1: do not.
     precision: "mixed_bfloat16" is refused where the CPU has no bfloat16 unit; "float64" is for checking.
     compile: compile the step by XLA (once a shape).
+    recurrent: path of the recurrent layers, which give the same within float error: "packed" (the choice on a CPU), "cudnn" (on a GPU)
+        or "plain"; a compiled step takes the plain one.
     """
 
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 1
@@ -104,6 +106,7 @@ class Training(Section, frozen=True, kw_only=True):
     average_last: NonNegative = 0
     precision: Literal["float32", "float64", "mixed_bfloat16"] = "float32"
     compile: bool = False
+    recurrent: Literal["auto", "plain", "packed", "cudnn"] = "auto"
     checkpoint_seconds: Annotated[float, Meta(ge=0)] = 60.0
     tensorboard: bool = False
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nlp_tasks import distribution, export, inference, report, tasks
+from nlp_tasks import distribution, export, inference, machine, report, tasks
 from nlp_tasks.data.batching import padding_share
 from nlp_tasks.data.rows import chunks
 from nlp_tasks.data.sources import open_source
@@ -255,14 +255,17 @@ class Run:
         inputs = len(next(iter(task.signatures(None).values())).inputs)
         encode = tf.function(task.encode, autograph=False, input_signature=[tf.TensorSpec([None], tf.string)] * inputs)
 
+        def fields_of(chunk: list[Any]) -> tuple[int, dict[str, Any]]:
+            columns = zip(*(example.inputs for example in chunk), strict=True)
+            fields = encode(*(tf.constant(column) for column in columns))
+            return len(chunk), {**{name: _arrays(value) for name, value in fields.items()}, **task.targets(chunk)}
+
         def encoded() -> Iterator[tuple[int, dict[str, Any]]]:
             empty, examples = True, self._examples(task, split)
             with Progress(f"encoding {split}", None) as progress:
-                for chunk in chunks(examples):
-                    columns = zip(*(example.inputs for example in chunk), strict=True)
-                    fields = encode(*(tf.constant(column) for column in columns))
-                    yield len(chunk), {**{name: _arrays(value) for name, value in fields.items()}, **task.targets(chunk)}
-                    progress.advance(len(chunk))
+                for count, fields in machine.side_by_side(fields_of, chunks(examples)):
+                    yield count, fields
+                    progress.advance(count)
                     empty = False
             if empty:
                 raise UserError(
@@ -382,8 +385,8 @@ def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
         "versions": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu_flags": sorted(flag for flag in distribution.cpu_flags() if flag.startswith(("avx", "amx", "fma"))),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_flags": sorted(flag for flag in machine.cpu_flags() if flag.startswith(("avx", "amx", "fma"))),
+        "cores": machine.cores(),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
         "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",

@@ -25,9 +25,10 @@ from nlp_tasks.data.store import Store
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.dropout import Noise
 from nlp_tasks.layers.model import variables_by_name
+from nlp_tasks.layers.recurrent import recurrent_path
 from nlp_tasks.progress import Progress, tell
 from nlp_tasks.recipe import Training
-from nlp_tasks.tasks.task import Task
+from nlp_tasks.tasks.task import Loss, Task
 
 ROUND_UP = 64
 """Ragged fields other than the one that plans the batches are padded to multiples of this."""
@@ -200,16 +201,30 @@ class Trainer:
 
     def _compiled(self) -> dict[str, Callable[..., Any]]:
         task, training, strategy = self.task, self.training, self.strategy
+        cuts = distribution.parts(strategy)
+        path = "plain" if training.compile else training.recurrent  # the packed path's shapes are not known before they are there
 
         @tf.function(autograph=False, jit_compile=training.compile or None, reduce_retracing=True)
         def gradients(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
-            with tf.GradientTape() as tape:
+            with tf.GradientTape() as tape, recurrent_path(path):
                 noise = Noise(seed, tf.cast(batch["row"], tf.uint32))
                 loss = task.loss(self.model, batch, state, noise)
             return loss, tape.gradient(loss.total, self._trained)
 
+        @tf.function(autograph=False, reduce_retracing=True)
+        def losses(batch: dict[str, tf.Tensor], state: Any) -> Any:
+            with recurrent_path(training.recurrent):
+                return task.loss(self.model, batch, state, None)
+
+        def whole(losses: list[Loss], rows: tf.Tensor) -> Loss:
+            """The loss of a batch from that of its parts."""
+            sums = tf.nest.map_structure(lambda *values: tf.add_n(values), *((x.total, x.weight, x.parts) for x in losses))
+            return Loss(*sums, distribution.join([loss.state for loss in losses], rows))
+
         def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
-            loss, local = gradients(batch, state, seed)
+            computed = [gradients(*part, seed) for part in distribution.cut((batch, state), cuts)]
+            loss = whole([loss for loss, _ in computed], tf.shape(batch["row"])[0])
+            local = [_sum(gradients) for gradients in zip(*(gradients for _, gradients in computed), strict=True)]
             local = [optimizers.deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in local]
             total, weight, parts = distribution.all_sum((loss.total, loss.weight, loss.parts))
             found = [index for index, gradient in enumerate(local) if gradient is not None]
@@ -225,7 +240,8 @@ class Trainer:
             return total, weight, parts, norm, loss.state
 
         def evaluate_replica(batch: dict[str, tf.Tensor], state: Any) -> Any:
-            loss = task.loss(self.model, batch, state, None)
+            computed = [losses(*part) for part in distribution.cut((batch, state), cuts)]
+            loss = whole(computed, tf.shape(batch["row"])[0])
             return (*distribution.all_sum((loss.total, loss.weight, loss.parts)), loss.state)
 
         @tf.function(autograph=False, reduce_retracing=True)
@@ -437,6 +453,16 @@ def load_weights(model: keras.Model, path: Path) -> None:
 def step_seed(seed: int, step: int) -> int:
     """32 bits for a step, from the recipe's seed."""
     return int.from_bytes(hashlib.blake2b(f"{seed} {step}".encode(), digest_size=4).digest(), "big")
+
+
+def _sum(gradients: Sequence[Any]) -> Any:
+    """Of one variable over the parts of a batch; sparse ones stay sparse."""
+    if len(gradients) == 1 or gradients[0] is None:
+        return gradients[0]
+    if isinstance(gradients[0], tf.IndexedSlices):
+        values = tf.concat([gradient.values for gradient in gradients], 0)
+        return tf.IndexedSlices(values, tf.concat([gradient.indices for gradient in gradients], 0), gradients[0].dense_shape)
+    return tf.add_n(gradients)
 
 
 def _divided(gradient: Any, divisor: tf.Tensor) -> Any:

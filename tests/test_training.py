@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_tasks import distribution, layers, load, recipe, scores, tasks
+from nlp_tasks import distribution, machine, layers, load, recipe, scores, tasks
 from nlp_tasks.data.batching import Batch
 from nlp_tasks.data.rows import Row, Where
 from nlp_tasks.data.store import Store, write_store
@@ -549,11 +549,11 @@ def test_shards_are_filled_up_and_gathered(devices: dict[str, Any]) -> None:
 
 def test_bfloat16_needs_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    monkeypatch.setattr(distribution, "cpu_flags", lambda: {"avx2", "avx512f"})
+    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx2", "avx512f"})
     distribution.check_precision("float32")
     with pytest.raises(UserError, match="no bfloat16 unit"):
         distribution.check_precision("mixed_bfloat16")
-    monkeypatch.setattr(distribution, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx512_bf16"})
     distribution.check_precision("mixed_bfloat16")
 
 

@@ -6,9 +6,9 @@ from nlp_tasks.layers.dropout import Dropout, Noise, TokenDropout
 from nlp_tasks.layers.embedding import Embedding
 from nlp_tasks.layers.model import Model
 from nlp_tasks.layers.pooling import AttentionPooling, last_pooling, max_pooling, mean_pooling
-from nlp_tasks.layers.recurrent import GRU, LSTM, Bidirectional, Windows
+from nlp_tasks.layers.recurrent import GRU, LSTM, Bidirectional, MinGRU, SimpleRNN, Stack, Windows, recurrent_path
 
 __all__ = [
-    "GRU", "LSTM", "AttentionPooling", "BagOfNgrams", "Bidirectional", "Convolution", "Dropout", "Embedding", "Model", "Noise",
-    "TokenDropout", "Windows", "last_pooling", "max_pooling", "mean_pooling",
+    "GRU", "LSTM", "AttentionPooling", "BagOfNgrams", "Bidirectional", "Convolution", "Dropout", "Embedding", "MinGRU", "Model",
+    "Noise", "SimpleRNN", "Stack", "TokenDropout", "Windows", "last_pooling", "max_pooling", "mean_pooling", "recurrent_path",
 ]  # fmt: skip

@@ -1,30 +1,78 @@
 """Recurrent layers: state in, state out, each row ends at its own length.
 
 `layer(inputs [batch, time, features], lengths [batch], initial_state=None)` returns `(outputs [batch, time, units], state)`, where
-the state is the one after each row's last token. Outputs beyond a row's length are zero.
+the state is the one after each row's last token. Outputs beyond a row's length are zero; a row of length 0 keeps its initial state.
+
+Three paths compute the same from the same weights, within float error (`recurrent_path` forces one):
+    plain   a graph loop over the equations as they stand below; any cell, any compiler, any server. Exports hold it.
+    packed  LSTM, GRU and MinGRU on a CPU (`recurrent_packed`): no padding, gradients by hand. The choice on a CPU.
+    cudnn   LSTM and GRU on a GPU (`recurrent_cudnn`). The choice on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from nlp_tasks.errors import UserError
+from nlp_tasks.layers import recurrent_cudnn, recurrent_packed
+from nlp_tasks.layers.dropout import Dropout, Noise
+
 State = tuple[tf.Tensor, ...]
 
+PATHS = ("auto", "plain", "packed", "cudnn")
+_forced = contextvars.ContextVar("recurrent_path", default="auto")
 
-class _Recurrent(keras.layers.Layer):
-    """What the cells share: weights with the gates side by side, the input projected for all time steps in one matmul."""
+
+@contextlib.contextmanager
+def recurrent_path(name: str) -> Iterator[None]:
+    """Which path the layers take while a graph is traced (or eager code runs) inside. Cells that do not have it take the plain one.
+
+    Args:
+        name: one of `PATHS`.
+
+    Raises:
+        ValueError: another name.
+        UserError: cudnn where TensorFlow sees no GPU.
+    """
+    if name not in PATHS:
+        raise ValueError(f"recurrent path {name!r}: expected one of {', '.join(PATHS)}")
+    if name == "cudnn" and not tf.config.list_logical_devices("GPU"):
+        raise UserError('recurrent path "cudnn": TensorFlow sees no GPU here', 'use "auto", or "packed" on a CPU')
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def _path() -> str:
+    forced = _forced.get()
+    if forced != "auto":
+        return forced
+    return "cudnn" if tf.config.list_logical_devices("GPU") else "packed"
+
+
+class _Cell(keras.layers.Layer):
+    """What the cells share: the order of reading, the initial state, the choice of the path, the plain loop.
+
+    A cell has `gates` (blocks of its kernel), `states` (tensors of its state, the output first) and `step`.
+    """
 
     gates: int
-    states: int
+    states: int = 1
+    paths: frozenset[str] = frozenset()
 
     def __init__(self, units: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.units = units
 
-    def build(self, inputs_shape: tuple[int | None, ...], lengths_shape: tuple[int | None, ...] | None = None) -> None:
+    def build(self, inputs_shape: tuple[int | None, ...], *_: object, **__: object) -> None:
         width = self.gates * self.units
         self.kernel = self.add_weight(shape=(inputs_shape[-1], width), initializer="glorot_uniform", name="kernel")
         self.recurrent_kernel = self.add_weight(shape=(self.units, width), initializer="orthogonal", name="recurrent_kernel")
@@ -36,31 +84,42 @@ class _Recurrent(keras.layers.Layer):
     def initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         return tf.zeros(shape, dtype)
 
+    def weights_in_order(self) -> tuple[tf.Tensor, ...]:
+        """kernel, recurrent kernel and bias, in the precision of the computation."""
+        return tuple(tf.convert_to_tensor(weights) for weights in (self.kernel, self.recurrent_kernel, self.bias))
+
     def zero_state(self, rows: tf.Tensor) -> State:
         """The state before the first token, `[rows, units]` each."""
         return tuple(tf.zeros([rows, self.units], self.compute_dtype) for _ in range(self.states))
 
+    def project(self, inputs: tf.Tensor) -> tf.Tensor:
+        """What a step needs of its input, for all steps in one matrix product."""
+        kernel, _, bias = self.weights_in_order()
+        return tf.matmul(inputs, kernel) + bias
+
     def step(self, projected: tf.Tensor, state: State) -> State:
-        """One time step: `W x_t + b` `[batch, gates · units]` and the state → the next state; its first part is the output."""
+        """One time step: `[batch, gates · units]` and the state → the next state; its first part is the output."""
         raise NotImplementedError
 
-    def project(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(inputs, tf.convert_to_tensor(self.kernel)) + self.bias
-
-    def call(self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: State | None = None) -> tuple[tf.Tensor, State]:
-        rows, time = tf.shape(inputs)[0], tf.shape(inputs)[1]
-        projected = self.project(tf.transpose(inputs, [1, 0, 2]))
-        state = self.zero_state(rows) if initial_state is None else tuple(initial_state)
-        outputs, state = _loop(self.step, projected, lengths, state, time)
-        outputs = tf.transpose(outputs, [1, 0, 2])
-        outputs = tf.ensure_shape(outputs, [None, None, self.units])
-        return outputs, state
+    def call(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: State | None = None, reverse: bool = False
+    ) -> tuple[tf.Tensor, State]:
+        state = self.zero_state(tf.shape(inputs)[0]) if initial_state is None else tuple(initial_state)
+        path = _path()
+        if path in self.paths:
+            return getattr(self, f"run_{path}")(inputs, lengths, state, reverse)
+        if reverse:
+            inputs = tf.reverse_sequence(inputs, lengths, seq_axis=1)
+        outputs, state = _loop(self.step, self.project(tf.transpose(inputs, [1, 0, 2])), lengths, state)
+        outputs = tf.ensure_shape(tf.transpose(outputs, [1, 0, 2]), [None, None, self.units])
+        return (tf.reverse_sequence(outputs, lengths, seq_axis=1) if reverse else outputs), state
 
 
 def _loop(
-    step: Callable[[tf.Tensor, State], State], projected: tf.Tensor, lengths: tf.Tensor, state: State, time: tf.Tensor
+    step: Callable[[tf.Tensor, State], State], projected: tf.Tensor, lengths: tf.Tensor, state: State
 ) -> tuple[tf.Tensor, State]:
     """Runs `step` over time-major `projected [time, batch, …]`; finished rows keep their state and give zeros."""
+    time = tf.shape(projected)[0]
     outputs = tf.TensorArray(projected.dtype, size=time, element_shape=[None, state[0].shape[-1]])
     steps = tf.TensorArray(projected.dtype, size=time).unstack(projected)
 
@@ -74,67 +133,169 @@ def _loop(
     return outputs.stack(), state
 
 
-class LSTM(_Recurrent):
+class SimpleRNN(_Cell):
+    """The simple recurrent network (Elman 1990): h_t = tanh(W x_t + U h_{t-1} + b).
+
+    Args:
+        units: size of h. Weights are laid out as in `keras.layers.SimpleRNN`.
+
+    Call arguments and return values are those of `LSTM`; the state is (h,).
+    """
+
+    gates = 1
+
+    def step(self, projected: tf.Tensor, state: State) -> State:
+        (h,) = state
+        _, recurrent_kernel, _ = self.weights_in_order()
+        return (tf.tanh(projected + tf.matmul(h, recurrent_kernel)),)
+
+
+class LSTM(_Cell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; with forget gate, Gers 2000).
 
         i, f, g, o = σ, σ, tanh, σ of W x_t + U h_{t-1} + b
         c_t = f ∘ c_{t-1} + i ∘ g
         h_t = o ∘ tanh(c_t)
 
+    With peephole connections (Gers & Schmidhuber 2000) the gates see the cell too: p_i ∘ c_{t-1}, p_f ∘ c_{t-1} and p_o ∘ c_t are added
+    inside their σ.
+
     Args:
         units: size of h and c. The forget gate's bias starts at 1 (Jozefowicz 2015). Weights are laid out as in `keras.layers.LSTM`.
+        peephole: a further weight `[3, units]` (p_i, p_f, p_o), zero at first; such a layer always takes the plain path.
 
     Call arguments:
         inputs: `<float>[batch, time, features]`.
         lengths: `<int32>[batch]`.
         initial_state: (h, c), `<float>[batch, units]` each; zeros where None.
+        reverse: read each row from its last token to its first; outputs stay at their token's place.
 
     Returns:
-        outputs `<float>[batch, time, units]` and the state (h, c) at each row's length.
+        outputs `<float>[batch, time, units]` and the state (h, c) after each row's last token read.
     """
 
     gates, states = 4, 2
+
+    def __init__(self, units: int, *, peephole: bool = False, **kwargs: object) -> None:
+        super().__init__(units, **kwargs)
+        self.peephole = peephole
+        self.paths = frozenset() if peephole else frozenset({"packed", "cudnn"})
+
+    def build(self, inputs_shape: tuple[int | None, ...], *_: object, **__: object) -> None:
+        super().build(inputs_shape)
+        if self.peephole:
+            self.peephole_kernel = self.add_weight(shape=(3, self.units), initializer="zeros", name="peephole_kernel")
 
     def initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         return tf.concat([tf.zeros(self.units, dtype), tf.ones(self.units, dtype), tf.zeros(2 * self.units, dtype)], 0)
 
     def step(self, projected: tf.Tensor, state: State) -> State:
-        h, c = state
-        gates = projected + tf.matmul(h, tf.convert_to_tensor(self.recurrent_kernel))
-        i, f, g, o = tf.split(gates, 4, axis=-1)
-        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+        h, before = state
+        _, recurrent_kernel, _ = self.weights_in_order()
+        i, f, g, o = tf.split(projected + tf.matmul(h, recurrent_kernel), 4, axis=-1)
+        if self.peephole:
+            p_i, p_f, p_o = tf.unstack(tf.convert_to_tensor(self.peephole_kernel))
+            i, f = i + p_i * before, f + p_f * before
+        c = tf.sigmoid(f) * before + tf.sigmoid(i) * tf.tanh(g)
+        if self.peephole:
+            o = o + p_o * c
         return tf.sigmoid(o) * tf.tanh(c), c
 
+    def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
+        return recurrent_packed.lstm(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
 
-class GRU(_Recurrent):
+    def run_cudnn(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
+        return recurrent_cudnn.lstm(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
+
+
+class GRU(_Cell):
     """Gated recurrent unit (Cho 2014), in the form with the reset gate behind the matmul (as cuDNN and Keras have it).
 
         z, r = σ of W x_t + b + U h_{t-1} + b'
         n = tanh(W_n x_t + b_n + r ∘ (U_n h_{t-1} + b'_n))
         h_t = z ∘ h_{t-1} + (1 - z) ∘ n
 
+    The simplified one has no r: n = tanh(W_n x_t + U_n h_{t-1} + b_n), and one bias.
+
     Args:
         units: size of h. Weights are laid out as in `keras.layers.GRU(reset_after=True)`.
+        reset_gate: False for the simplified cell, which always takes the plain path; its weights hold z, n side by side.
 
     Call arguments and return values are those of `LSTM`; the state is (h,).
     """
 
-    gates, states = 3, 1
+    def __init__(self, units: int, *, reset_gate: bool = True, **kwargs: object) -> None:
+        super().__init__(units, **kwargs)
+        self.reset_gate = reset_gate
+        self.gates = 3 if reset_gate else 2
+        self.paths = frozenset({"packed", "cudnn"}) if reset_gate else frozenset()
 
     def bias_shape(self) -> tuple[int, ...]:
-        return (2, 3 * self.units)
+        return (2, 3 * self.units) if self.reset_gate else (2 * self.units,)
 
     def project(self, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(inputs, tf.convert_to_tensor(self.kernel)) + tf.convert_to_tensor(self.bias)[0]
+        kernel, _, bias = self.weights_in_order()
+        return tf.matmul(inputs, kernel) + (bias[0] if self.reset_gate else bias)
 
     def step(self, projected: tf.Tensor, state: State) -> State:
         (h,) = state
-        recurrent = tf.matmul(h, tf.convert_to_tensor(self.recurrent_kernel)) + tf.convert_to_tensor(self.bias)[1]
-        z, r, n = tf.split(projected, 3, axis=-1)
-        z_h, r_h, n_h = tf.split(recurrent, 3, axis=-1)
-        z = tf.sigmoid(z + z_h)
-        n = tf.tanh(n + tf.sigmoid(r + r_h) * n_h)
+        _, recurrent_kernel, bias = self.weights_in_order()
+        recurrent = tf.matmul(h, recurrent_kernel)
+        if self.reset_gate:
+            z, r, n = tf.split(projected, 3, axis=-1)
+            z_h, r_h, n_h = tf.split(recurrent + bias[1], 3, axis=-1)
+            n = tf.tanh(n + tf.sigmoid(r + r_h) * n_h)
+            z = tf.sigmoid(z + z_h)
+        else:
+            z, n = tf.split(projected + recurrent, 2, axis=-1)
+            z, n = tf.sigmoid(z), tf.tanh(n)
         return (z * h + (1 - z) * n,)
+
+    def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
+        return recurrent_packed.gru(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
+
+    def run_cudnn(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
+        return recurrent_cudnn.gru(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
+
+
+class MinGRU(_Cell):
+    """The light cell, whose recurrence is element-wise only (Feng et al. 2024, "Were RNNs All We Needed?", equations of section 3.1).
+
+        z, n = σ(W_z x_t + b_z), W_n x_t + b_n
+        h_t = (1 - z) ∘ h_{t-1} + z ∘ n
+
+    Its gates do not look at h, so that a stack needs depth where a GRU needs none; all its matrix products are made at once.
+    QRNN (Bradbury 2017) and SRU (Lei 2018) are its elder relatives.
+
+    Args:
+        units: size of h.
+
+    Call arguments and return values are those of `LSTM`; the state is (h,).
+    """
+
+    gates = 2
+    paths = frozenset({"packed"})
+
+    def build(self, inputs_shape: tuple[int | None, ...], *_: object, **__: object) -> None:
+        width = self.gates * self.units
+        self.kernel = self.add_weight(shape=(inputs_shape[-1], width), initializer="glorot_uniform", name="kernel")
+        self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
+
+    def project(self, inputs: tf.Tensor) -> tf.Tensor:
+        """(1 - z) and z ∘ n side by side."""
+        projected = tf.matmul(inputs, tf.convert_to_tensor(self.kernel)) + tf.convert_to_tensor(self.bias)
+        z, n = tf.split(projected, 2, axis=-1)
+        z = tf.sigmoid(z)
+        return tf.concat([1 - z, z * n], -1)
+
+    def step(self, projected: tf.Tensor, state: State) -> State:
+        (h,) = state
+        keep, new = tf.split(projected, 2, axis=-1)
+        return (keep * h + new,)
+
+    def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
+        keep, new = tf.split(self.project(inputs), 2, axis=-1)
+        return recurrent_packed.linear_recurrence(keep, new, lengths, state, reverse=reverse)
 
 
 class Bidirectional(keras.layers.Layer):
@@ -149,20 +310,61 @@ class Bidirectional(keras.layers.Layer):
         outputs `<float>[batch, time, 2 · units]`, both at their token's place, and (forward's state, backward's state).
     """
 
-    def __init__(self, forward: _Recurrent, backward: _Recurrent, **kwargs: object) -> None:
+    def __init__(self, forward: _Cell, backward: _Cell, **kwargs: object) -> None:
         super().__init__(**kwargs)
         forward.name, backward.name = "forward", "backward"
         self.forward, self.backward = forward, backward
+        self.units = forward.units + backward.units
 
     def call(
         self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: tuple[State, State] | None = None
     ) -> tuple[tf.Tensor, tuple[State, State]]:
         first, second = initial_state or (None, None)
         forward, forward_state = self.forward(inputs, lengths, initial_state=first)
-        reversed_inputs = tf.reverse_sequence(inputs, lengths, seq_axis=1)
-        backward, backward_state = self.backward(reversed_inputs, lengths, initial_state=second)
-        backward = tf.reverse_sequence(backward, lengths, seq_axis=1)
+        backward, backward_state = self.backward(inputs, lengths, initial_state=second, reverse=True)
         return tf.concat([forward, backward], -1), (forward_state, backward_state)
+
+
+class Stack(keras.layers.Layer):
+    """Layers on top of each other (Graves 2013).
+
+    Args:
+        layers: recurrent layers, the lowest first; cells or `Bidirectional`.
+        residual: a layer's input is added to its output wherever both are equally wide (He 2016; in recurrent stacks, Wu 2016).
+        dropout: share of the values between two layers left out in training (Zaremba 2014); none below the first, none above the last.
+        variational: one mask for all time steps of a row (Gal & Ghahramani 2016).
+
+    Call arguments: those of a recurrent layer; initial_state is one state a layer. noise: None outside training.
+
+    Returns:
+        the last layer's outputs and a tuple of the layers' states.
+    """
+
+    def __init__(
+        self, *layers: Any, residual: bool = False, dropout: float = 0.0, variational: bool = False, **kwargs: object
+    ) -> None:
+        super().__init__(**kwargs)
+        if not layers:
+            raise ValueError("a stack needs at least one layer")
+        self.depth, self.residual, self.units = len(layers), residual, layers[-1].units
+        for number, layer in enumerate(layers, 1):
+            layer.name = f"layer_{number}"
+            setattr(self, layer.name, layer)
+            if number > 1:
+                setattr(self, f"dropout_{number}", Dropout(dropout, shared_time=variational, name=f"dropout_{number}"))
+
+    def call(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: tuple[Any, ...] | None = None, noise: Noise | None = None
+    ) -> tuple[tf.Tensor, tuple[Any, ...]]:
+        states = []
+        for number in range(1, self.depth + 1):
+            if number > 1:
+                inputs = getattr(self, f"dropout_{number}")(inputs, noise)
+            first = initial_state[number - 1] if initial_state is not None else None
+            outputs, state = getattr(self, f"layer_{number}")(inputs, lengths, initial_state=first)
+            inputs = inputs + outputs if self.residual and inputs.shape[-1] == outputs.shape[-1] else outputs
+            states.append(state)
+        return inputs, tuple(states)
 
 
 class Windows(keras.layers.Layer):

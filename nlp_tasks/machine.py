@@ -1,0 +1,64 @@
+"""What TensorFlow is told about this machine before it is imported, and work done side by side on its cores."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PARTS = 4
+"""Parts of a batch that are computed side by side, at most: with more, the matrix products of each get too small."""
+
+
+def prepare() -> None:
+    """Sets what TensorFlow reads once, when it is first imported; what the environment already says stands.
+
+    oneDNN is on. The threads of one op (TF_NUM_INTRAOP_THREADS) are few, one on up to four cores: the many small matrix products of
+    recurrent networks do not share well, so that a batch is computed in as many parts side by side as there are cores (`parts`).
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, cores() // PARTS)))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parts() -> int:
+    """Into how many parts a batch is cut on a CPU so that all cores work."""
+    threads = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return max(1, cores() // int(threads)) if threads.isdigit() and int(threads) else 1
+
+
+def side_by_side(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map` on as many threads as a batch has parts, results in order, reading no more than one item a thread ahead."""
+    with ThreadPoolExecutor(parts()) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > parts():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def cpu_flags() -> set[str]:
+    """What the CPU can do, as Linux names it; empty where that is not to be had."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return set()
+    lines = [line for line in info.read_text().split("\n") if line.startswith(("flags", "Features"))]
+    return set(lines[0].split(":", 1)[1].split()) if lines else set()
