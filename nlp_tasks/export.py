@@ -43,19 +43,19 @@ def functions(task: Task, model: keras.Model) -> Functions:
     made = {}
     for name, signature in task.signatures(model).items():
         inputs = [tf.TensorSpec([None], tf.string, name=argument) for argument in signature.inputs]
-        made[name] = tf.function(_plain(signature.function), autograph=False, input_signature=inputs)
+        made[name] = tf.function(_answering(signature.function), autograph=False, input_signature=inputs)
     return made
 
 
-def _plain(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
-    """Traced with the recurrent layers' plain loop, which any server runs."""
+def _answering(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
+    """Traced with recurrent loops of core ops, which any server runs, whatever device this process has; nothing is kept for a gradient."""
 
     @functools.wraps(function)
-    def plain(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        with recurrent_path("plain"):
+    def answering(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        with recurrent_path("packed", gradient=False):
             return function(*inputs)
 
-    return plain
+    return answering
 
 
 def write(

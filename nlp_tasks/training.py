@@ -213,13 +213,14 @@ class Trainer:
 
         @tf.function(autograph=False, reduce_retracing=True)
         def losses(batch: dict[str, tf.Tensor], state: Any) -> Any:
-            with recurrent_path(training.recurrent):
+            with recurrent_path(training.recurrent, gradient=False):
                 return task.loss(self.model, batch, state, None)
 
         def whole(losses: list[Loss], rows: tf.Tensor) -> Loss:
             """The loss of a batch from that of its parts."""
-            sums = tf.nest.map_structure(lambda *values: tf.add_n(values), *((x.total, x.weight, x.parts) for x in losses))
-            return Loss(*sums, distribution.join([loss.state for loss in losses], rows))
+            summed = tf.nest.map_structure(lambda *values: tf.add_n(values), *((x.total, x.weight, x.parts) for x in losses))
+            total, weight, parts = summed
+            return Loss(total, weight, parts, distribution.join([loss.state for loss in losses], rows))
 
         def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
             computed = [gradients(*part, seed) for part in distribution.cut((batch, state), cuts)]

@@ -4,8 +4,9 @@
 the state is the one after each row's last token. Outputs beyond a row's length are zero; a row of length 0 keeps its initial state.
 
 Three paths compute the same from the same weights, within float error (`recurrent_path` forces one):
-    plain   a graph loop over the equations as they stand below; any cell, any compiler, any server. Exports hold it.
-    packed  LSTM, GRU and MinGRU on a CPU (`recurrent_packed`): no padding, gradients by hand. The choice on a CPU.
+    plain   a graph loop over the equations as they stand below; any cell, any compiler.
+    packed  LSTM, GRU and MinGRU on a CPU (`recurrent_packed`): no padding, gradients by hand, core ops. The choice on a CPU, and what
+            exports hold, without a gradient.
     cudnn   LSTM and GRU on a GPU (`recurrent_cudnn`). The choice on a GPU.
 """
 
@@ -26,15 +27,16 @@ from nlp_tasks.layers.dropout import Dropout, Noise
 State = tuple[tf.Tensor, ...]
 
 PATHS = ("auto", "plain", "packed", "cudnn")
-_forced = contextvars.ContextVar("recurrent_path", default="auto")
+_forced = contextvars.ContextVar("recurrent_path", default=("auto", True))
 
 
 @contextlib.contextmanager
-def recurrent_path(name: str) -> Iterator[None]:
+def recurrent_path(name: str, *, gradient: bool = True) -> Iterator[None]:
     """Which path the layers take while a graph is traced (or eager code runs) inside. Cells that do not have it take the plain one.
 
     Args:
         name: one of `PATHS`.
+        gradient: False for graphs that only answer: the packed path then keeps nothing for a gradient.
 
     Raises:
         ValueError: another name.
@@ -44,7 +46,7 @@ def recurrent_path(name: str) -> Iterator[None]:
         raise ValueError(f"recurrent path {name!r}: expected one of {', '.join(PATHS)}")
     if name == "cudnn" and not tf.config.list_logical_devices("GPU"):
         raise UserError('recurrent path "cudnn": TensorFlow sees no GPU here', 'use "auto", or "packed" on a CPU')
-    token = _forced.set(name)
+    token = _forced.set((name, gradient))
     try:
         yield
     finally:
@@ -52,13 +54,13 @@ def recurrent_path(name: str) -> Iterator[None]:
 
 
 def _path() -> str:
-    forced = _forced.get()
+    forced, _ = _forced.get()
     if forced != "auto":
         return forced
     return "cudnn" if tf.config.list_logical_devices("GPU") else "packed"
 
 
-class _Cell(keras.layers.Layer):
+class RecurrentLayer(keras.layers.Layer):
     """What the cells share: the order of reading, the initial state, the choice of the path, the plain loop.
 
     A cell has `gates` (blocks of its kernel), `states` (tensors of its state, the output first) and `step`.
@@ -84,9 +86,10 @@ class _Cell(keras.layers.Layer):
     def initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         return tf.zeros(shape, dtype)
 
-    def weights_in_order(self) -> tuple[tf.Tensor, ...]:
+    def weights_in_order(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """kernel, recurrent kernel and bias, in the precision of the computation."""
-        return tuple(tf.convert_to_tensor(weights) for weights in (self.kernel, self.recurrent_kernel, self.bias))
+        kernel, recurrent_kernel, bias = map(tf.convert_to_tensor, (self.kernel, self.recurrent_kernel, self.bias))
+        return kernel, recurrent_kernel, bias
 
     def zero_state(self, rows: tf.Tensor) -> State:
         """The state before the first token, `[rows, units]` each."""
@@ -133,7 +136,7 @@ def _loop(
     return outputs.stack(), state
 
 
-class SimpleRNN(_Cell):
+class SimpleRNN(RecurrentLayer):
     """The simple recurrent network (Elman 1990): h_t = tanh(W x_t + U h_{t-1} + b).
 
     Args:
@@ -150,7 +153,7 @@ class SimpleRNN(_Cell):
         return (tf.tanh(projected + tf.matmul(h, recurrent_kernel)),)
 
 
-class LSTM(_Cell):
+class LSTM(RecurrentLayer):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; with forget gate, Gers 2000).
 
         i, f, g, o = σ, σ, tanh, σ of W x_t + U h_{t-1} + b
@@ -202,13 +205,13 @@ class LSTM(_Cell):
         return tf.sigmoid(o) * tf.tanh(c), c
 
     def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        return recurrent_packed.lstm(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
+        return recurrent_packed.lstm(inputs, lengths, *self.weights_in_order(), state, reverse=reverse, gradient=_forced.get()[1])
 
     def run_cudnn(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
         return recurrent_cudnn.lstm(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
 
 
-class GRU(_Cell):
+class GRU(RecurrentLayer):
     """Gated recurrent unit (Cho 2014), in the form with the reset gate behind the matmul (as cuDNN and Keras have it).
 
         z, r = σ of W x_t + b + U h_{t-1} + b'
@@ -252,13 +255,13 @@ class GRU(_Cell):
         return (z * h + (1 - z) * n,)
 
     def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        return recurrent_packed.gru(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
+        return recurrent_packed.gru(inputs, lengths, *self.weights_in_order(), state, reverse=reverse, gradient=_forced.get()[1])
 
     def run_cudnn(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
         return recurrent_cudnn.gru(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
 
 
-class MinGRU(_Cell):
+class MinGRU(RecurrentLayer):
     """The light cell, whose recurrence is element-wise only (Feng et al. 2024, "Were RNNs All We Needed?", equations of section 3.1).
 
         z, n = σ(W_z x_t + b_z), W_n x_t + b_n
@@ -310,7 +313,7 @@ class Bidirectional(keras.layers.Layer):
         outputs `<float>[batch, time, 2 · units]`, both at their token's place, and (forward's state, backward's state).
     """
 
-    def __init__(self, forward: _Cell, backward: _Cell, **kwargs: object) -> None:
+    def __init__(self, forward: RecurrentLayer, backward: RecurrentLayer, **kwargs: object) -> None:
         super().__init__(**kwargs)
         forward.name, backward.name = "forward", "backward"
         self.forward, self.backward = forward, backward

@@ -10,7 +10,7 @@ One matrix product of a step is too small for several threads; parts of a batch,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -65,7 +65,8 @@ def pack(lengths: tf.Tensor, time: tf.Tensor, *, reverse: bool) -> Packing:
 
 
 def lstm(
-    inputs: tf.Tensor, lengths: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, state: State, *, reverse: bool
+    inputs: tf.Tensor, lengths: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, state: State, *,
+    reverse: bool, gradient: bool,
 ) -> tuple[tf.Tensor, State]:  # fmt: skip
     """The equations of `recurrent.LSTM`; weights as it holds them.
 
@@ -74,62 +75,58 @@ def lstm(
         lengths: `<int32>[batch]`.
         state: (h, c), `<float>[batch, units]` each.
         reverse: read each row from its last token to its first.
+        gradient: False keeps nothing for a gradient, which then does not exist.
 
     Returns:
         outputs `<float>[batch, time, units]`, zero beyond each row's length, and the last (h, c).
     """
     units = recurrent_kernel.shape[0]
-    order = (0, 1, 3, 2)  # i, f, o, g: those with a sigmoid side by side
 
-    @tf.custom_gradient
     def run(
         inputs: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, h: tf.Tensor, c: tf.Tensor
     ) -> Any:
         plan = pack(lengths, tf.shape(inputs)[1], reverse=reverse)
         tokens = _packed(inputs, plan)
-        wide_kernel, wide_recurrent, wide_bias = (_wide(weights, 4, order) for weights in (kernel, recurrent_kernel, bias))
+        wide_kernel, wide_recurrent, wide_bias = map(_wide, (kernel, recurrent_kernel, bias))
         projected = tf.nn.bias_add(tf.matmul(tokens, wide_kernel), wide_bias)
         first_h, first_c = tf.gather(h, plan.order), tf.gather(c, plan.order)
-        i_s, f_s, o_s, g_s, tanh_c_s, before_s, c_s, h_s = (_steps(plan, inputs.dtype, units) for _ in range(8))
+        kept = [_steps(plan, inputs.dtype, units) for _ in range(8 if gradient else 2)]
 
         def step(t: tf.Tensor, h: tf.Tensor, c: tf.Tensor, *kept: tf.TensorArray) -> tuple[Any, ...]:
             begin, extent = tf.gather(plan.begins, t), tf.gather(plan.extents, t)
             h, before = _rows(h, [0, 0], extent), _rows(c, [0, 0], extent)
             gates = _rows(projected, begin, extent) + tf.matmul(h, wide_recurrent)
-            i, f, o = tf.split(tf.sigmoid(gates[:, : 3 * units]), 3, 1)
-            g = tf.tanh(gates[:, 3 * units : 4 * units])
+            i, f, g, o, *_ = _split(gates, units)
+            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
             c = f * before + i * g
             tanh_c = tf.tanh(c)
             h = o * tanh_c
-            values = (i, f, o, g, tanh_c, before, c, h)
-            return (t + 1, h, c, *(steps.write(t, value) for steps, value in zip(kept, values, strict=True)))
+            return (t + 1, h, c, *_written(kept, t, (h, c, before, tanh_c, i, f, g, o)))
 
-        *_, i_s, f_s, o_s, g_s, tanh_c_s, before_s, c_s, h_s = _while(
-            lambda t, *_: t < plan.steps, step, (0, first_h, first_c, i_s, f_s, o_s, g_s, tanh_c_s, before_s, c_s, h_s)
-        )
+        _, _, _, h_s, c_s, *rest = _while(lambda t, *_: t < plan.steps, step, (0, first_h, first_c, *kept))
         packed_h = h_s.concat()
         states_h = tf.concat([first_h, packed_h], 0)
         states_c = tf.concat([first_c, c_s.concat()], 0)
 
-        def gradient(d_outputs: tf.Tensor, d_last_h: tf.Tensor, d_last_c: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradients(d_outputs: tf.Tensor, d_last_h: tf.Tensor, d_last_c: tf.Tensor) -> tuple[tf.Tensor, ...]:
             d_packed_h = _packed(d_outputs, plan)
             d_last_h, d_last_c = tf.gather(d_last_h, plan.order), tf.gather(d_last_c, plan.order)
-            transposed = _aligned(tf.transpose(wide_recurrent))
+            transposed = tf.transpose(wide_recurrent)
             padding = tf.zeros([tf.shape(h)[0], wide_bias.shape[0] - 4 * units], inputs.dtype)
 
             def back(t: tf.Tensor, d_h: tf.Tensor, d_c: tf.Tensor, d_gates: tf.TensorArray) -> tuple[Any, ...]:
                 begin, extent = tf.gather(plan.begins, t), tf.gather(plan.extents, t)
-                i, f, o, g, tanh_c, before = (steps.read(t) for steps in (i_s, f_s, o_s, g_s, tanh_c_s, before_s))
+                before, tanh_c, i, f, g, o = (steps.read(t) for steps in rest)
                 d_h = _grown(d_h, d_last_h, extent) + _rows(d_packed_h, begin, extent)
                 d_c = _grown(d_c, d_last_c, extent) + _tanh_gradient(tanh_c, d_h * o)
                 parts = [
                     _sigmoid_gradient(i, d_c * g),
                     _sigmoid_gradient(f, d_c * before),
-                    _sigmoid_gradient(o, d_h * tanh_c),
                     _tanh_gradient(g, d_c * i),
+                    _sigmoid_gradient(o, d_h * tanh_c),
                 ]
                 d = tf.concat([*parts, _rows(padding, [0, 0], extent)], 1)
-                return t - 1, tf.matmul(d, transposed)[:, :units], d_c * f, d_gates.write(t, d)
+                return t - 1, tf.matmul(d, transposed), d_c * f, d_gates.write(t, d)
 
             none = d_last_h[: 0 * plan.steps]
             _, d_h, d_c, d_gates = _while(
@@ -139,72 +136,69 @@ def lstm(
             before_h = tf.gather(states_h, plan.before)
             return (
                 _unpacked(tf.matmul(d, wide_kernel, transpose_b=True), plan, inputs),
-                _narrow(tf.matmul(tokens, d, transpose_a=True), units, order),
-                _narrow(tf.matmul(before_h, d, transpose_a=True), units, order),
-                _narrow(tf.reduce_sum(d, 0), units, order),
+                tf.matmul(tokens, d, transpose_a=True)[:, : 4 * units],
+                tf.matmul(before_h, d, transpose_a=True)[:, : 4 * units],
+                tf.reduce_sum(d, 0)[: 4 * units],
                 tf.gather(_grown(d_h, d_last_h, tf.shape(h)), plan.places),
                 tf.gather(_grown(d_c, d_last_c, tf.shape(h)), plan.places),
             )
 
         outputs = _unpacked(packed_h, plan, inputs)
-        return (outputs, tf.gather(states_h, plan.last), tf.gather(states_c, plan.last)), gradient
+        return (outputs, tf.gather(states_h, plan.last), tf.gather(states_c, plan.last)), gradients
 
-    outputs, h, c = run(inputs, kernel, recurrent_kernel, bias, *state)
+    outputs, h, c = _run(run, gradient)(inputs, kernel, recurrent_kernel, bias, *state)
     return outputs, (h, c)
 
 
 def gru(
-    inputs: tf.Tensor, lengths: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, state: State, *, reverse: bool
+    inputs: tf.Tensor, lengths: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, state: State, *,
+    reverse: bool, gradient: bool,
 ) -> tuple[tf.Tensor, State]:  # fmt: skip
     """The equations of `recurrent.GRU` with its reset gate; `bias [2, 3 · units]`. Otherwise as `lstm`; the state is (h,)."""
     units = recurrent_kernel.shape[0]
-    order = (0, 1, 2)
 
-    @tf.custom_gradient
     def run(inputs: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, h: tf.Tensor) -> Any:
         plan = pack(lengths, tf.shape(inputs)[1], reverse=reverse)
         tokens = _packed(inputs, plan)
-        wide_kernel, wide_recurrent, wide_bias = (_wide(weights, 3, order) for weights in (kernel, recurrent_kernel, bias))
+        wide_kernel, wide_recurrent, wide_bias = map(_wide, (kernel, recurrent_kernel, bias))
         projected = tf.nn.bias_add(tf.matmul(tokens, wide_kernel), wide_bias[0])
         first = tf.gather(h, plan.order)
-        z_s, r_s, n_s, recurrent_n_s, h_s = (_steps(plan, inputs.dtype, units) for _ in range(5))
+        kept = [_steps(plan, inputs.dtype, units) for _ in range(5 if gradient else 1)]
 
         def step(t: tf.Tensor, h: tf.Tensor, *kept: tf.TensorArray) -> tuple[Any, ...]:
             begin, extent = tf.gather(plan.begins, t), tf.gather(plan.extents, t)
             before = _rows(h, [0, 0], extent)
             x = _rows(projected, begin, extent)
             recurrent = tf.nn.bias_add(tf.matmul(before, wide_recurrent), wide_bias[1])
-            z, r = tf.split(tf.sigmoid(x[:, : 2 * units] + recurrent[:, : 2 * units]), 2, 1)
-            recurrent_n = recurrent[:, 2 * units : 3 * units]
-            n = tf.tanh(x[:, 2 * units : 3 * units] + r * recurrent_n)
+            z, r, n, *_ = _split(x, units)
+            recurrent_z, recurrent_r, recurrent_n, *_ = _split(recurrent, units)
+            z, r = tf.sigmoid(z + recurrent_z), tf.sigmoid(r + recurrent_r)
+            n = tf.tanh(n + r * recurrent_n)
             h = n + z * (before - n)
-            values = (z, r, n, recurrent_n, h)
-            return (t + 1, h, *(steps.write(t, value) for steps, value in zip(kept, values, strict=True)))
+            return (t + 1, h, *_written(kept, t, (h, z, r, n, recurrent_n)))
 
-        *_, z_s, r_s, n_s, recurrent_n_s, h_s = _while(
-            lambda t, *_: t < plan.steps, step, (0, first, z_s, r_s, n_s, recurrent_n_s, h_s)
-        )
+        _, _, h_s, *rest = _while(lambda t, *_: t < plan.steps, step, (0, first, *kept))
         packed_h = h_s.concat()
         states = tf.concat([first, packed_h], 0)
 
-        def gradient(d_outputs: tf.Tensor, d_last: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradients(d_outputs: tf.Tensor, d_last: tf.Tensor) -> tuple[tf.Tensor, ...]:
             d_packed = _packed(d_outputs, plan)
             d_last = tf.gather(d_last, plan.order)
-            transposed = _aligned(tf.transpose(wide_recurrent))
+            transposed = tf.transpose(wide_recurrent)
             padding = tf.zeros([tf.shape(h)[0], wide_kernel.shape[1] - 3 * units], inputs.dtype)
             before = tf.gather(states, plan.before)
             before_s = _steps(plan, inputs.dtype, units).split(before, plan.extents[: plan.steps, 0])
 
             def back(t: tf.Tensor, d_h: tf.Tensor, d_x: tf.TensorArray, d_recurrent: tf.TensorArray) -> tuple[Any, ...]:
                 begin, extent = tf.gather(plan.begins, t), tf.gather(plan.extents, t)
-                z, r, n, recurrent_n, before = (steps.read(t) for steps in (z_s, r_s, n_s, recurrent_n_s, before_s))
+                z, r, n, recurrent_n, before = (steps.read(t) for steps in (*rest, before_s))
                 d_h = _grown(d_h, d_last, extent) + _rows(d_packed, begin, extent)
                 d_n = _tanh_gradient(n, d_h - d_h * z)
                 d_zr = tf.concat([_sigmoid_gradient(z, d_h * (before - n)), _sigmoid_gradient(r, d_n * recurrent_n)], 1)
                 none = _rows(padding, [0, 0], extent)
                 d = tf.concat([d_zr, d_n * r, none], 1)
                 d_x = d_x.write(t, tf.concat([d_zr, d_n, none], 1))
-                return t - 1, tf.matmul(d, transposed)[:, :units] + d_h * z, d_x, d_recurrent.write(t, d)
+                return t - 1, tf.matmul(d, transposed) + d_h * z, d_x, d_recurrent.write(t, d)
 
             none = d_last[: 0 * plan.steps]
             d_x_s, d_recurrent_s = (_steps(plan, inputs.dtype, wide_kernel.shape[1]) for _ in range(2))
@@ -213,15 +207,15 @@ def gru(
             d_bias = tf.stack([tf.reduce_sum(d_x, 0), tf.reduce_sum(d_recurrent, 0)])
             return (
                 _unpacked(tf.matmul(d_x, wide_kernel, transpose_b=True), plan, inputs),
-                _narrow(tf.matmul(tokens, d_x, transpose_a=True), units, order),
-                _narrow(tf.matmul(before, d_recurrent, transpose_a=True), units, order),
-                _narrow(d_bias, units, order),
+                tf.matmul(tokens, d_x, transpose_a=True)[:, : 3 * units],
+                tf.matmul(before, d_recurrent, transpose_a=True)[:, : 3 * units],
+                d_bias[:, : 3 * units],
                 tf.gather(_grown(d_h, d_last, tf.shape(h)), plan.places),
             )
 
-        return (_unpacked(packed_h, plan, inputs), tf.gather(states, plan.last)), gradient
+        return (_unpacked(packed_h, plan, inputs), tf.gather(states, plan.last)), gradients
 
-    outputs, h = run(inputs, kernel, recurrent_kernel, bias, *state)
+    outputs, h = _run(run, gradient)(inputs, kernel, recurrent_kernel, bias, *state)
     return outputs, (h,)
 
 
@@ -254,7 +248,7 @@ def linear_recurrence(
         packed_h = h_s.concat()
         states = tf.concat([first, packed_h], 0)
 
-        def gradient(d_outputs: tf.Tensor, d_last: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradients(d_outputs: tf.Tensor, d_last: tf.Tensor) -> tuple[tf.Tensor, ...]:
             d_packed = _packed(d_outputs, plan)
             d_last = tf.gather(d_last, plan.order)
 
@@ -272,7 +266,7 @@ def linear_recurrence(
                 tf.gather(_grown(d_h, d_last, tf.shape(h)), plan.places),
             )
 
-        return (_unpacked(packed_h, plan, new), tf.gather(states, plan.last)), gradient
+        return (_unpacked(packed_h, plan, new), tf.gather(states, plan.last)), gradients
 
     outputs, h = run(keep, new, *state)
     return outputs, (h,)
@@ -297,13 +291,23 @@ def _while(condition: Callable[..., tf.Tensor], body: Callable[..., tuple[Any, .
     return tf.while_loop(condition, body, values, shape_invariants=tuple(shapes))
 
 
+def _run(function: Callable[..., Any], gradient: bool) -> Callable[..., Any]:
+    """A function that returns (values, their gradients' function), ready to be called for the values."""
+    return tf.custom_gradient(function) if gradient else lambda *inputs: function(*inputs)[0]
+
+
+def _written(kept: Sequence[tf.TensorArray], t: tf.Tensor, values: Sequence[tf.Tensor]) -> list[tf.TensorArray]:
+    """The first of the values of a step, each in its array."""
+    return [steps.write(t, value) for steps, value in zip(kept, values, strict=False)]
+
+
 def _steps(plan: Packing, dtype: tf.DType, features: int) -> tf.TensorArray:
     """One value a step, `[running rows, features]`."""
     return tf.TensorArray(dtype, plan.steps, element_shape=[None, features], infer_shape=False, clear_after_read=False)
 
 
 def _rows(values: tf.Tensor, begin: Any, extent: tf.Tensor) -> tf.Tensor:
-    """Rows of one step; no copy where `_stride` took care of it."""
+    """Rows of one step; no copy where rows begin at a multiple of 64 bytes."""
     part = tf.slice(values, begin, extent)
     part.set_shape([None, values.shape[-1]])
     return part
@@ -326,28 +330,15 @@ def _sigmoid_gradient(y: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.SigmoidGrad(y=y, dy=dy)
 
 
-def _stride(width: int) -> int:
-    """Floats from one row of a matrix to the next: a multiple of 16 (rows begin where a vector register can load them and a slice needs
-    no copy), and none of 256: rows a whole number of KiB apart fall into few sets of the cache, and a product takes twice as long."""
-    stride = -(-width // 16) * 16
-    return stride + 16 if stride % 256 == 0 else stride
+def _wide(weights: tf.Tensor) -> tf.Tensor:
+    """Adds 16 zero columns where the rows of a matrix lie a whole number of KiB apart: such rows fall into few sets of the cache, and a
+    matrix product takes up to twice as long."""
+    if weights.shape[-1] % 256:
+        return weights
+    return tf.pad(weights, [*([0, 0] for _ in weights.shape[:-1]), [0, 16]])
 
 
-def _wide(weights: tf.Tensor, gates: int, order: tuple[int, ...]) -> tf.Tensor:
-    """`[…, gates · units]` → `[…, stride]`: gates in this order, then zeros."""
-    parts = tf.split(weights, gates, -1)
-    width = weights.shape[-1]
-    padding = tf.zeros([*weights.shape[:-1], _stride(width) - width], weights.dtype)
-    return tf.concat([*(parts[gate] for gate in order), padding], -1)
-
-
-def _narrow(weights: tf.Tensor, units: int, order: tuple[int, ...]) -> tf.Tensor:
-    """The inverse of `_wide`."""
-    parts = [weights[..., units * order.index(gate) : units * (order.index(gate) + 1)] for gate in range(len(order))]
-    return tf.concat(parts, -1)
-
-
-def _aligned(matrix: tf.Tensor) -> tf.Tensor:
-    """Pads the rows of a matrix to a good stride."""
-    width = matrix.shape[-1]
-    return tf.pad(matrix, [[0, 0], [0, _stride(width) - width]]) if width % 16 else matrix
+def _split(gates: tf.Tensor, units: int) -> list[tf.Tensor]:
+    """The gates, and what `_wide` added."""
+    count, rest = divmod(gates.shape[-1], units)
+    return tf.split(gates, [units] * count + [rest] * bool(rest), 1)

@@ -107,12 +107,12 @@ class Convolution(Network, frozen=True, kw_only=True):
 
 
 class Recurrent(Network, frozen=True, kw_only=True):
-    """cell: LSTM or GRU. units: of each direction. pooling: how the token vectors become one.
+    """cell: LSTM, GRU, or the light MinGRU. units: of each direction. pooling: how the token vectors become one.
 
     window: the network starts afresh after so many tokens, which makes long texts fast; 0 reads a text from end to end.
     """
 
-    cell: Literal["lstm", "gru"] = "lstm"
+    cell: Literal["lstm", "gru", "min_gru"] = "lstm"
     units: Positive = 128
     bidirectional: bool = True
     window: NonNegative = 0
@@ -402,7 +402,8 @@ class Sentiment(Task):
 
     def _recurrent_layers(self) -> dict[str, Any]:
         options = self.recipe.model.recurrent
-        cell = {"lstm": layers.LSTM, "gru": layers.GRU}[options.cell]
+        cells: dict[str, Any] = {"lstm": layers.LSTM, "gru": layers.GRU, "min_gru": layers.MinGRU}
+        cell = cells[options.cell]
         network = layers.Bidirectional(cell(options.units), cell(options.units)) if options.bidirectional else cell(options.units)
         if options.window:
             network = layers.Windows(network, options.window)
