@@ -44,10 +44,13 @@ format: .venv/.installed-dev  ## mend what ruff can mend
 	@$(VENV_PYTHON) -m ruff format .
 
 # benchmarks/recipes.py needs data sets and hours; it is called by hand.
-bench: .venv/.installed-dev  ## the benchmarks that need no data: optimizers, and the exported sample
+# PYTORCH names an interpreter that has benchmarks/peers/pytorch/requirements.txt.
+bench: .venv/.installed-dev  ## the benchmarks that need no data: optimizers, the exported sample, recurrent layers (a quarter of an hour)
 	$(VENV_PYTHON) benchmarks/optimizers.py
 	@$(VENV_PYTHON) -m nlp_tasks run sentiment/sample > /dev/null
 	$(VENV_PYTHON) benchmarks/export.py runs/sentiment-sample saved_models/sentiment-sample
+	$(VENV_PYTHON) benchmarks/recurrent.py $(if $(PYTORCH),--pytorch $(PYTORCH))
+	$(VENV_PYTHON) benchmarks/vanishing_gradients.py
 
 clean:  ## remove .venv, caches and builds; runs/ and saved_models/ stay
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

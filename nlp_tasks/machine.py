@@ -13,13 +13,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PARTS = 4
-"""Parts of a batch that are computed side by side, at most: with more, the matrix products of each get too small."""
+"""Above this many cores, cores join to give an op more threads: with many more parts, the matrix products of each get too small."""
 
 
 def prepare() -> None:
     """Sets what TensorFlow reads once, when it is first imported; what the environment already says stands.
 
-    oneDNN is on. The threads of one op (TF_NUM_INTRAOP_THREADS) are few, one on up to four cores: the many small matrix products of
+    oneDNN is on. The threads of one op (TF_NUM_INTRAOP_THREADS) are few, one on fewer than eight cores: the many small matrix products of
     recurrent networks do not share well, so that a batch is computed in as many parts side by side as there are cores (`parts`).
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

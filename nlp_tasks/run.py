@@ -321,7 +321,7 @@ class Run:
             "tokens_per_second": round(position["tokens"] / max(position["seconds"], 1e-9)),
             "padding_share": round(padding_share(lengths, task.plan(lengths, self.recipe.training, 0)), 4),
             "seed": self.recipe.training.seed,
-            "commit": commit(),
+            "commit": json.loads((self.folder / "environment.json").read_text()).get("commit", ""),
             "versions": versions(),
         }  # fmt: skip
         report.plots(self.folder / "plots", self.folder / "history.csv", scores)
@@ -382,13 +382,15 @@ def _check_writable(folder: Path) -> None:
 def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """What the numbers of a run depend on beside the recipe."""
     return {
+        "commit": commit(),
         "versions": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu_flags": sorted(flag for flag in machine.cpu_flags() if flag.startswith(("avx", "amx", "fma"))),
         "cores": machine.cores(),
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ["TF_NUM_INTRAOP_THREADS"]),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or machine.cores(),
+        "parts": distribution.parts(strategy),
         "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,

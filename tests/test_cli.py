@@ -429,7 +429,7 @@ def test_a_model_answers_in_python_whatever_the_batch(model: list[int]) -> None:
     assert [row["label"] for row in loaded.predict(["long text of words", "", "bad"])] == ["good", "bad", "bad"]
     assert loaded.predict([]) == []
     outputs = loaded("serving_default", [("x" * number,) for number in (3, 1, 2, 5, 4)], batch=2)
-    assert model[-3:] == [2, 2, 1]
+    assert sorted(model[-3:]) == [1, 2, 2]
     assert {name: np.shape(value) for name, value in outputs.items()} == {
         "label": (5,),
         "probabilities": (5, 2),

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_tasks import distribution, machine, layers, load, recipe, scores, tasks
+from nlp_tasks import distribution, layers, load, machine, recipe, scores, tasks
 from nlp_tasks.data.batching import Batch
 from nlp_tasks.data.rows import Row, Where
 from nlp_tasks.data.store import Store, write_store
@@ -541,6 +541,28 @@ def test_two_devices_are_one(devices: dict[str, Any], precision: str, tolerance:
     """Dropout, carried state, sparse gradients, clipping, an uneven last shard and an empty one."""
     worst = max(devices[precision], key=devices[precision].get)
     assert devices[precision][worst] <= tolerance, worst
+
+
+@pytest.mark.parametrize("parts", [1, 3, 7])
+def test_the_parts_of_a_batch_are_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    """Batches of 5 rows: 3 parts are uneven, of 7 two are empty."""
+    trained = {}
+    for number in (2, parts):
+        monkeypatch.setattr(machine, "parts", lambda number=number: number)
+        trainer = make(tmp_path / str(number), precision="float64", epochs=1)
+        trainer.run()
+        trained[number] = weights(trainer) | {"loss": trainer.position.history[0]["validation_loss"]}
+    for name, value in trained[2].items():
+        np.testing.assert_allclose(trained[parts][name], value, rtol=0, atol=1e-12, err_msg=name)
+
+
+def test_rows_are_dealt_and_gathered() -> None:
+    nest = {"row": tf.range(5), "vectors": tf.reshape(tf.range(10.0), [5, 2])}
+    hands = distribution.cut(nest, 2)
+    assert [hand["row"].numpy().tolist() for hand in hands] == [[0, 2, 4], [1, 3, 0]]
+    joined = distribution.join(hands, tf.constant(5))
+    for name, value in nest.items():
+        np.testing.assert_array_equal(joined[name], value)
 
 
 def test_shards_are_filled_up_and_gathered(devices: dict[str, Any]) -> None:

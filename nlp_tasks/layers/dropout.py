@@ -20,6 +20,10 @@ class Noise(NamedTuple):
     rows: tf.Tensor
     """`<uint32>[rows]`: number of each row in the global batch."""
 
+    def within(self, place: str) -> Noise:
+        """For the layers inside of a layer of this name, whose own names say no more than their place in it."""
+        return Noise(_mix(self.seed ^ tf.constant(zlib.crc32(place.encode()), tf.uint32)), self.rows)
+
 
 def random_bytes(noise: Noise, place: str, size: int | tf.Tensor) -> tf.Tensor:
     """Uniform bytes, `<uint8>[rows, size]`. The first n of a row are the same whatever `size` is.

@@ -36,7 +36,7 @@ def recurrent_path(name: str, *, gradient: bool = True) -> Iterator[None]:
 
     Args:
         name: one of `PATHS`.
-        gradient: False for graphs that only answer: the packed path then keeps nothing for a gradient.
+        gradient: False for graphs that only answer: the packed path then keeps nothing for a gradient of its own.
 
     Raises:
         ValueError: another name.
@@ -297,8 +297,8 @@ class MinGRU(RecurrentLayer):
         return (keep * h + new,)
 
     def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        keep, new = tf.split(self.project(inputs), 2, axis=-1)
-        return recurrent_packed.linear_recurrence(keep, new, lengths, state, reverse=reverse)
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        return recurrent_packed.min_gru(inputs, lengths, kernel, bias, state, reverse=reverse)
 
 
 class Bidirectional(keras.layers.Layer):
@@ -360,12 +360,16 @@ class Stack(keras.layers.Layer):
         self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: tuple[Any, ...] | None = None, noise: Noise | None = None
     ) -> tuple[tf.Tensor, tuple[Any, ...]]:
         states = []
+        noise = None if noise is None else noise.within(self.name)
+        read = tf.sequence_mask(lengths, tf.shape(inputs)[1])[:, :, None]
         for number in range(1, self.depth + 1):
             if number > 1:
                 inputs = getattr(self, f"dropout_{number}")(inputs, noise)
             first = initial_state[number - 1] if initial_state is not None else None
             outputs, state = getattr(self, f"layer_{number}")(inputs, lengths, initial_state=first)
-            inputs = inputs + outputs if self.residual and inputs.shape[-1] == outputs.shape[-1] else outputs
+            if self.residual and inputs.shape[-1] == outputs.shape[-1]:
+                outputs += tf.where(read, inputs, tf.zeros([], inputs.dtype))
+            inputs = outputs
             states.append(state)
         return inputs, tuple(states)
 

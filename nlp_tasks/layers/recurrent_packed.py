@@ -75,7 +75,7 @@ def lstm(
         lengths: `<int32>[batch]`.
         state: (h, c), `<float>[batch, units]` each.
         reverse: read each row from its last token to its first.
-        gradient: False keeps nothing for a gradient, which then does not exist.
+        gradient: False keeps nothing for the gradient by hand; TensorFlow's own remains.
 
     Returns:
         outputs `<float>[batch, time, units]`, zero beyond each row's length, and the last (h, c).
@@ -219,32 +219,28 @@ def gru(
     return outputs, (h,)
 
 
-def linear_recurrence(
-    keep: tf.Tensor, new: tf.Tensor, lengths: tf.Tensor, state: State, *, reverse: bool
+def min_gru(
+    inputs: tf.Tensor, lengths: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, state: State, *, reverse: bool
 ) -> tuple[tf.Tensor, State]:  # fmt: skip
-    """h_t = keep_t ∘ h_{t-1} + new_t, for cells whose gates do not look at h.
-
-    Args:
-        keep, new: `<float>[batch, time, units]`.
-        lengths, state, reverse: as in `lstm`; the state is (h,).
-
-    Returns:
-        h at each token, zero beyond each row's length, and the last (h,).
-    """
-    units = new.shape[-1]
+    """The equations of `recurrent.MinGRU`; of the matrix products, none is left to the steps. Otherwise as `lstm`; the state is (h,)."""
+    units = kernel.shape[-1] // 2
 
     @tf.custom_gradient
-    def run(keep: tf.Tensor, new: tf.Tensor, h: tf.Tensor) -> Any:
-        plan = pack(lengths, tf.shape(new)[1], reverse=reverse)
-        kept, added = _packed(keep, plan), _packed(new, plan)
+    def run(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, h: tf.Tensor) -> Any:
+        plan = pack(lengths, tf.shape(inputs)[1], reverse=reverse)
+        tokens = _packed(inputs, plan)
+        wide_kernel, wide_bias = _wide(kernel), _wide(bias)
+        z, n, *_ = _split(tf.nn.bias_add(tf.matmul(tokens, wide_kernel), wide_bias), units)
+        z = tf.sigmoid(z)
+        keep, new = 1 - z, z * n
         first = tf.gather(h, plan.order)
 
         def step(t: tf.Tensor, h: tf.Tensor, h_s: tf.TensorArray) -> tuple[Any, ...]:
             begin, extent = tf.gather(plan.begins, t), tf.gather(plan.extents, t)
-            h = _rows(h, [0, 0], extent) * _rows(kept, begin, extent) + _rows(added, begin, extent)
+            h = _rows(keep, begin, extent) * _rows(h, [0, 0], extent) + _rows(new, begin, extent)
             return t + 1, h, h_s.write(t, h)
 
-        _, _, h_s = _while(lambda t, *_: t < plan.steps, step, (0, first, _steps(plan, new.dtype, units)))
+        _, _, h_s = _while(lambda t, *_: t < plan.steps, step, (0, first, _steps(plan, inputs.dtype, units)))
         packed_h = h_s.concat()
         states = tf.concat([first, packed_h], 0)
 
@@ -255,20 +251,24 @@ def linear_recurrence(
             def back(t: tf.Tensor, d_h: tf.Tensor, d_s: tf.TensorArray) -> tuple[Any, ...]:
                 begin, extent = tf.gather(plan.begins, t), tf.gather(plan.extents, t)
                 d_h = _grown(d_h, d_last, extent) + _rows(d_packed, begin, extent)
-                return t - 1, d_h * _rows(kept, begin, extent), d_s.write(t, d_h)
+                return t - 1, d_h * _rows(keep, begin, extent), d_s.write(t, d_h)
 
             none = d_last[: 0 * plan.steps]
-            _, d_h, d_s = _while(lambda t, *_: t >= 0, back, (plan.steps - 1, none, _steps(plan, new.dtype, units)))
-            d = d_s.concat()
+            _, d_h, d_s = _while(lambda t, *_: t >= 0, back, (plan.steps - 1, none, _steps(plan, inputs.dtype, units)))
+            d_h_s = d_s.concat()
+            d_z = _sigmoid_gradient(z, d_h_s * (n - tf.gather(states, plan.before)))
+            padding = tf.zeros([tf.shape(tokens)[0], wide_bias.shape[0] - 2 * units], inputs.dtype)
+            d = tf.concat([d_z, d_h_s * z, padding], 1)
             return (
-                _unpacked(d * tf.gather(states, plan.before), plan, new),
-                _unpacked(d, plan, new),
+                _unpacked(tf.matmul(d, wide_kernel, transpose_b=True), plan, inputs),
+                tf.matmul(tokens, d, transpose_a=True)[:, : 2 * units],
+                tf.reduce_sum(d, 0)[: 2 * units],
                 tf.gather(_grown(d_h, d_last, tf.shape(h)), plan.places),
             )
 
-        return (_unpacked(packed_h, plan, new), tf.gather(states, plan.last)), gradients
+        return (_unpacked(packed_h, plan, inputs), tf.gather(states, plan.last)), gradients
 
-    outputs, h = run(keep, new, *state)
+    outputs, h = run(inputs, kernel, bias, *state)
     return outputs, (h,)
 
 

@@ -113,7 +113,8 @@ def test_the_undisturbed_run_has_all_that_makes_a_resume_hard(finished: Place) -
     position = arrays(finished)["position"]
     assert position["stopped"] and position["epoch"] < 8
     environment = json.loads((finished.run / "environment.json").read_text())
-    assert environment["intra_op_threads"] == environment["inter_op_threads"] == 0  # as many as there are cores
+    cores = environment["cores"]
+    assert environment["inter_op_threads"] == cores and environment["parts"] == cores // environment["intra_op_threads"]
 
 
 def test_a_run_killed_in_an_epoch_while_another_waits_for_it(finished: Place, place: Place) -> None:

@@ -68,15 +68,25 @@ def noise(batch: Batch) -> Noise:
     return Noise(tf.constant(99, tf.uint32), tf.constant(batch.rows))
 
 
-def recurrent(make: Callable[[], Any]) -> Case:
-    def rows(layer: Any, batch: Batch) -> tf.Tensor:
-        return tf.concat(tf.nest.flatten(layer(batch.vectors, batch.lengths)[1]), -1)
+def recurrent(make: Callable[[], Any], path: str = "auto", *, noisy: bool = False) -> Case:
+    def read(layer: Any, batch: Batch) -> tuple[tf.Tensor, Any]:
+        with layers.recurrent_path(path):
+            return layer(batch.vectors, batch.lengths, **({"noise": noise(batch)} if noisy else {}))
 
-    return Case(make, lambda layer, batch: layer(batch.vectors, batch.lengths)[0], rows)
+    return Case(
+        make,
+        lambda layer, batch: read(layer, batch)[0],
+        lambda layer, batch: tf.concat(tf.nest.flatten(read(layer, batch)[1]), -1),
+    )
 
 
 def pooling(function: Callable[..., tf.Tensor]) -> Case:
     return Case(lambda: function, rows=lambda layer, batch: layer(tf.constant(batch.vectors), batch.lengths))
+
+
+def stack() -> layers.Stack:
+    both = layers.Bidirectional(layers.LSTM(UNITS), layers.GRU(UNITS))
+    return layers.Stack(both, layers.MinGRU(2 * UNITS), residual=True, dropout=0.3)
 
 
 def windows() -> layers.Windows:
@@ -100,8 +110,16 @@ CASES = {
     "TokenDropout": Case(lambda: layers.TokenDropout(0.5, 1, name="a"), lambda layer, batch: layer(batch.ids, noise(batch))),
     "Convolution-1": Case(lambda: layers.Convolution(UNITS, 1), lambda layer, batch: layer(batch.vectors, batch.lengths)),
     "Convolution-4": Case(lambda: layers.Convolution(UNITS, 4), lambda layer, batch: layer(batch.vectors, batch.lengths)),
+    "SimpleRNN": recurrent(lambda: layers.SimpleRNN(UNITS)),
     "LSTM": recurrent(lambda: layers.LSTM(UNITS)),
+    "LSTM-plain": recurrent(lambda: layers.LSTM(UNITS), "plain"),
+    "LSTM-peephole": recurrent(lambda: layers.LSTM(UNITS, peephole=True)),
     "GRU": recurrent(lambda: layers.GRU(UNITS)),
+    "GRU-plain": recurrent(lambda: layers.GRU(UNITS), "plain"),
+    "GRU-simplified": recurrent(lambda: layers.GRU(UNITS, reset_gate=False)),
+    "MinGRU": recurrent(lambda: layers.MinGRU(UNITS)),
+    "MinGRU-plain": recurrent(lambda: layers.MinGRU(UNITS), "plain"),
+    "Stack": recurrent(stack, noisy=True),
     "Bidirectional": recurrent(lambda: layers.Bidirectional(layers.LSTM(UNITS), layers.LSTM(UNITS))),
     "Windows": Case(windows, lambda layer, batch: layer(batch.vectors, batch.lengths)[0]),
     "max_pooling": pooling(layers.max_pooling),
@@ -112,7 +130,8 @@ CASES = {
     "BagOfNgrams-linear": n_grams(None),
 }
 TRAINED = [
-    "Embedding", "Convolution-1", "Convolution-4", "LSTM", "GRU", "Bidirectional", "Windows", "AttentionPooling",
+    "Embedding", "Convolution-1", "Convolution-4", "SimpleRNN", "LSTM", "LSTM-plain", "LSTM-peephole", "GRU", "GRU-plain",
+    "GRU-simplified", "MinGRU", "MinGRU-plain", "Stack", "Bidirectional", "Windows", "AttentionPooling",
     "BagOfNgrams", "BagOfNgrams-linear",
 ]  # fmt: skip
 
@@ -142,7 +161,7 @@ def assert_close(given: tuple[tf.Tensor, ...], expected: tuple[tf.Tensor, ...]) 
 
 
 def test_every_layer_is_checked() -> None:
-    assert {name.partition("-")[0] for name in CASES} == set(layers.__all__) - {"Model", "Noise"}
+    assert {name.partition("-")[0] for name in CASES} == set(layers.__all__) - {"Model", "Noise", "recurrent_path"}
 
 
 def test_more_padding_changes_nothing(case: Case) -> None:
