@@ -543,7 +543,7 @@ def test_two_devices_are_one(devices: dict[str, Any], precision: str, tolerance:
     assert devices[precision][worst] <= tolerance, worst
 
 
-@pytest.mark.parametrize("parts", [1, 3, 7])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow), 7])
 def test_the_parts_of_a_batch_are_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     """Batches of 5 rows: 3 parts are uneven, of 7 two are empty."""
     trained = {}
