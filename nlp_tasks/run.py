@@ -28,6 +28,7 @@ from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.data.store import Store, write_store
 from nlp_tasks.errors import UserError
+from nlp_tasks.layers.recurrent import check_path
 from nlp_tasks.progress import Progress, tell
 from nlp_tasks.recipe import Recipe
 from nlp_tasks.tasks.task import Task
@@ -66,6 +67,7 @@ class Run:
         """Everything up to the chosen weights."""
         distribution.check_precision(self.recipe.training.precision)
         strategy = distribution.strategy(self._strategy)
+        check_path(self.recipe.training.recurrent)
         with self._hold():
             self._train(strategy)
 
@@ -93,6 +95,7 @@ class Run:
                 return json.loads(finished.read_text())
         distribution.check_precision(self.recipe.training.precision)
         strategy = distribution.strategy(self._strategy)
+        check_path(self.recipe.training.recurrent)
         _check_writable(self.export_folder)
         with self._hold():
             self._train(strategy)

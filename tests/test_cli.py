@@ -345,6 +345,8 @@ def test_a_disk_that_fills_while_the_data_is_encoded(refused: Refusal, monkeypat
 def test_a_gpu_where_there_is_none(refused: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
     assert refused(*FILES, "--strategy", "gpu") == "error: --strategy gpu: TensorFlow sees no GPU here"
+    path = ("--set", "training.recurrent=cudnn")
+    assert refused(*FILES, *path) == 'error: recurrent path "cudnn": TensorFlow sees no GPU here'
 
 
 def test_workers_without_a_cluster(refused: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:

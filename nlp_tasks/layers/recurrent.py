@@ -30,6 +30,14 @@ PATHS = ("auto", "plain", "packed", "cudnn")
 _forced = contextvars.ContextVar("recurrent_path", default=("auto", True))
 
 
+def check_path(name: str) -> None:
+    """Refuses a path that cannot be had here; raises as `recurrent_path` does."""
+    if name not in PATHS:
+        raise ValueError(f"recurrent path {name!r}: expected one of {', '.join(PATHS)}")
+    if name == "cudnn" and not tf.config.list_logical_devices("GPU"):
+        raise UserError('recurrent path "cudnn": TensorFlow sees no GPU here', 'use "auto", or "packed" on a CPU')
+
+
 @contextlib.contextmanager
 def recurrent_path(name: str, *, gradient: bool = True) -> Iterator[None]:
     """Which path the layers take while a graph is traced (or eager code runs) inside. Cells that do not have it take the plain one.
@@ -42,10 +50,7 @@ def recurrent_path(name: str, *, gradient: bool = True) -> Iterator[None]:
         ValueError: another name.
         UserError: cudnn where TensorFlow sees no GPU.
     """
-    if name not in PATHS:
-        raise ValueError(f"recurrent path {name!r}: expected one of {', '.join(PATHS)}")
-    if name == "cudnn" and not tf.config.list_logical_devices("GPU"):
-        raise UserError('recurrent path "cudnn": TensorFlow sees no GPU here', 'use "auto", or "packed" on a CPU')
+    check_path(name)
     token = _forced.set((name, gradient))
     try:
         yield
