@@ -45,7 +45,7 @@ def pack(lengths: tf.Tensor, time: tf.Tensor, *, reverse: bool) -> Packing:
     order = tf.argsort(lengths, direction="DESCENDING", stable=True)
     places = tf.math.invert_permutation(order)
     longest_first = tf.gather(lengths, order)
-    running = tf.transpose(tf.sequence_mask(longest_first, time))
+    running = tf.range(time)[:, None] < longest_first
     sizes = tf.reduce_sum(tf.cast(running, tf.int32), 1)
     starts = tf.cumsum(sizes, exclusive=True)
     step, place = tf.unstack(tf.cast(tf.where(running), tf.int32), axis=1)
