@@ -1,8 +1,9 @@
 # Every path here is relative and every program in .venv is called by `python -m`: the folder above may have any name, with spaces too.
 # PYTHON=… names the interpreter for .venv, ARGS=… is handed on: to pytest (make test ARGS="-k resume"), or to `nlp-tasks run` (make demo
-# ARGS=--restart).
+# ARGS=--restart). JOBS=… are the processes of `make test`.
 
-SAMPLES := sentiment/sample
+JOBS ?= 2
+SAMPLES := sentiment/sample pos_tagging/sample ner/sample
 
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
@@ -28,7 +29,7 @@ demo: .venv/.installed  ## train, score and export the samples, let one answer, 
 	@cat runs/.demo.txt
 
 test: .venv/.installed-dev  ## the fast tests
-	@$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
+	@$(VENV_PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile -m "not slow" $(ARGS)
 
 test-all: .venv/.installed-dev  ## every test, also those that train, kill and export
 	@$(VENV_PYTHON) -m pytest $(ARGS)

@@ -2,6 +2,10 @@
 
 python benchmarks/recipes.py sentiment/imdb --data-dir DIR
 python benchmarks/recipes.py sentiment/sst2 --data-dir DIR --seeds 1 2 3
+python benchmarks/recipes.py ner/wnut17 --set data.directory=DIR
+python benchmarks/recipes.py ner/wnut17 --set data.directory=DIR --set data.vectors=glove.6B.50d.txt --name ner-wnut17-glove
+
+A variant, which has a --name, is shown but not written.
 """
 
 from __future__ import annotations
@@ -29,20 +33,24 @@ def main() -> None:
     parser.add_argument("--run-dir", default="runs")
     parser.add_argument("--export-dir", default="saved_models")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--name")
     arguments = parser.parse_args()
     for name in arguments.recipes:
         runs = [one_run(name, seed, arguments) for seed in arguments.seeds]
-        measured = {**recipe.measured(), name: entry(runs)}
-        write_json(MEASURED, dict(sorted(measured.items())))
+        if not arguments.name:
+            measured = {**recipe.measured(), name: entry(runs)}
+            write_json(MEASURED, dict(sorted(measured.items())))
         show(name, runs)
 
 
 def one_run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """scores.json of a run by the command line; finished runs are not trained again."""
-    run_name = name.replace("/", "-") + ("" if arguments.seeds == [1] else f"-seed{seed}")
+    run_name = (arguments.name or name.replace("/", "-")) + ("" if arguments.seeds == [1] else f"-seed{seed}")
     command = [sys.executable, "-m", "nlp_tasks", "run", name, "--name", run_name, "--seed", str(seed)]
     command += ["--run-dir", arguments.run_dir, "--export-dir", arguments.export_dir]
     command += ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+    command += [option for setting in arguments.settings for option in ("--set", setting)]
     begun = time.monotonic()
     subprocess.run(command, check=True)
     content = json.loads((Path(arguments.run_dir) / run_name / "scores.json").read_text())

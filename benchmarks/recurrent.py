@@ -21,17 +21,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from contenders import Call, Contender, alternate, processor, table, work
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -47,8 +47,6 @@ SIZES = {
     "64,ragged,128,128,bi": (64, 80, 128, 128, 2),
 }
 WORDS, TAGS, SENTENCES = 50_000, 17, 640
-
-Call = Callable[[], Any]
 
 
 def lengths(size: str) -> np.ndarray:
@@ -190,7 +188,7 @@ def our_tagger(path: str) -> Call:
                 batch = {"tokens": tf.ones([1, 1], tf.int32), "tokens_lengths": tf.ones([1], tf.int32)}
                 return {"tags": model(batch)}
 
-            return {"serving_default": Signature(function, ("texts",))}
+            return {"serving_default": Signature(function, (tf.TensorSpec([None], tf.string, "texts"),))}
 
     Tagger.__abstractmethods__ = frozenset()  # the loop needs no other part of the contract
 
@@ -287,57 +285,7 @@ def matmul_rate(parts: int) -> Call:
     return multiply
 
 
-def median(call: Call) -> float:
-    """Milliseconds of one call: the median of as many as fit a third of a second, at least three."""
-    taken: list[float] = []
-    while len(taken) < 3 or sum(taken) < 0.33:
-        begun = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - begun)
-    return 1e3 * statistics.median(taken)
-
-
-def work(contender: Callable[[str, str], Call]) -> None:
-    """Answers lines "size|kind" by milliseconds ("waiting": by what the call returns), until there are no more."""
-    calls: dict[str, Call] = {}
-    for line in sys.stdin:
-        if line not in calls:
-            calls[line] = contender(*line.rstrip("\n").split("|"))
-            for _ in range(2):  # traced, and compiled
-                calls[line]()
-        print(f"milliseconds {calls[line]() if 'waiting' in line else median(calls[line])}", flush=True)
-
-
 # The table
-
-
-class Contender:
-    """A process that waits for its turn."""
-
-    def __init__(self, command: list[str], **environment: str) -> None:
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, **environment},
-        )  # fmt: skip
-
-    def turn(self, size: str, kind: str) -> float:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(f"{size}|{kind}\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("milliseconds"):
-                return float(line.split()[1])
-        raise SystemExit(f"{' '.join(map(str, self.process.args))} ended at {size} {kind}: run it by hand")
-
-
-def alternate(runs: dict[str, tuple[Contender, str]], size: str, turns: int) -> dict[str, float]:
-    for contender, kind in runs.values():
-        contender.turn(size, kind)
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(turns):
-        for name, (contender, kind) in runs.items():
-            taken[name].append(contender.turn(size, kind))
-    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def main() -> None:
@@ -413,26 +361,6 @@ def ratios(taken: dict[str, float], limit: float, kind: str) -> list[str]:
         found.append(f"{taken['PyTorch'] / taken['ours']:.2f}")
     found.append(f"{keras / taken['ours, export']:.2f}" if kind == "inference" else f"{taken['ours'] / taken['ours, light']:.2f}")
     return found
-
-
-def processor() -> str:
-    lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
-    cpu = {key.strip(): value.strip() for key, value in lines}
-    units = sorted(flag for flag in cpu["flags"].split() if flag.startswith(("avx", "amx", "fma")))
-    return f"{cpu['model name']}, {len(os.sched_getaffinity(0))} cores ({' '.join(units)}), Python {platform.python_version()}"
-
-
-def table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    print(f"\n{title}")
-    for row in [header, *rows]:
-        print(
-            "  ".join(
-                f"{cell:>{width}}" if column else f"{cell:{width}}"
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-        )
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nlp_tasks import __version__, recipe, tasks
+from nlp_tasks.data.rows import chunks
 from nlp_tasks.errors import UserError
 
 if TYPE_CHECKING:
+    from nlp_tasks.inference import Loaded
     from nlp_tasks.run import Run
+    from nlp_tasks.tasks.task import Verb
+
+_LINES = ("text", "jsonl", "tsv")
 
 _INACCESSIBLE = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG, errno.EEXIST, errno.ENOTDIR,
@@ -115,8 +120,7 @@ def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, n
         run_name = name_of_recipe.replace("/", "-")
     if not run_name or "/" in run_name or run_name.startswith("."):
         raise UserError(f"--name {run_name!r}: not a name for a folder", "use letters, digits, - and _")
-    if content.data.source == "files":
-        _check_files(content.data)
+    _check_files(content.data)
     _import_tensorflow()
     from nlp_tasks.run import Run
 
@@ -127,8 +131,9 @@ def _check_files(data: recipe.Data) -> None:
     """Missing files are told at once, before TensorFlow is imported."""
     from nlp_tasks.data.sources import Files
 
-    for split in filter(None, (data.train, data.validation, data.test)):
-        Files(data, {}, ()).path(split)
+    splits = (data.train, data.validation, data.test) if data.source == "files" else ()
+    for name in filter(None, (*splits, getattr(data, "vectors", ""))):
+        Files(data, {}, ()).path(name)
 
 
 @cli.command()
@@ -217,22 +222,39 @@ def _verb(name: str, help_text: str) -> click.Command:
     )
     @click.argument("model")
     @click.argument("file", type=click.Path(allow_dash=True), default="-")
-    @click.option("--format", "style", type=click.Choice(["text", "jsonl", "tsv"]), default="text", show_default=True)
-    def command(model: str, file: str, style: str) -> None:
+    @click.option("--format", "style", type=click.Choice([*_LINES, *tasks.DOCUMENTS]), default="text", show_default=True)
+    @click.option("--tokenized", is_flag=True, help="The texts are in tokens already, separated by white space.")
+    def command(model: str, file: str, style: str, tokenized: bool) -> None:
         if file != "-" and (not Path(file).exists() or Path(file).is_dir()):
             raise UserError(f"no file {file}", "give a file with one text a line, or - for standard input")
         _import_tensorflow()
-        from nlp_tasks.inference import find_verb, load
+        from nlp_tasks.inference import find_verb, in_tokens, load
 
         loaded = load(model)
         verb = find_verb(loaded.task, name)
-        chunks = _prompt() if file == "-" and sys.stdin.isatty() else _lines(file)
-        for lines in chunks:
-            for text, answer in zip(lines, loaded.answer(verb, [(line,) for line in lines]), strict=True):
-                click.echo(_shown(verb.text, text, answer, style))
+        if style not in _LINES:
+            _answer_documents(loaded, verb, file, style)
+            return
+        signature = in_tokens(verb) if tokenized else verb.signature
+        for lines in _prompt() if file == "-" and sys.stdin.isatty() else _lines(file):
+            inputs = [(tuple(line.split()) if tokenized else line,) for line in lines]
+            for text, answer in zip(lines, loaded.answer(verb, inputs, signature), strict=True):
+                click.echo(_shown(verb, text, answer, style))
             sys.stdout.flush()
 
     return command
+
+
+def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str) -> None:
+    """Formats in which a text is more than a line: as they came, with the answers filled in."""
+    if style not in verb.documents:
+        raise UserError(f"this model has no --format {style}", f"it has: {', '.join([*_LINES, *verb.documents])}")
+    document = verb.documents[style]
+    with click.open_file(file, "rb") as stream:
+        for chunk in chunks(document.read(stream, "standard input" if file == "-" else file)):
+            answers = loaded.answer(verb, [text.inputs for text in chunk], document.signature)
+            for text, answer in zip(chunk, answers, strict=True):
+                click.echo(document.write(text.kept, answer), nl=False)
 
 
 def _lines(file: str, most: int = 64) -> Iterator[list[str]]:
@@ -261,12 +283,12 @@ def _prompt() -> Iterator[list[str]]:
             return
 
 
-def _shown(text: Callable[[dict[str, Any]], str], line: str, answer: dict[str, Any], style: str) -> str:
+def _shown(verb: Verb, line: str, answer: dict[str, Any], style: str) -> str:
     if style == "jsonl":
         return json.dumps({"text": line, **answer}, ensure_ascii=False)
     if style == "tsv":
-        return "\t".join([line.replace("\t", " "), text(answer)])
-    return text(answer)
+        return verb.tsv(line.replace("\t", " "), answer)
+    return verb.text(answer)
 
 
 for _name, _help in tasks.VERBS.items():

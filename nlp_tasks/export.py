@@ -20,7 +20,8 @@ import tensorflow as tf
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.model import variables_by_name
 from nlp_tasks.layers.recurrent import recurrent_path
-from nlp_tasks.tasks.task import Task
+from nlp_tasks.tasks.task import Inputs, Task
+from nlp_tasks.text import ragged
 
 TOLERANCE = 1e-4
 """Largest difference of a number between the live model and the reloaded one: padding and batch differ, float sums with them."""
@@ -42,9 +43,13 @@ def functions(task: Task, model: keras.Model) -> Functions:
     """The graph functions of a task: those that scoring calls are those that the export holds."""
     made = {}
     for name, signature in task.signatures(model).items():
-        inputs = [tf.TensorSpec([None], tf.string, name=argument) for argument in signature.inputs]
-        made[name] = tf.function(_answering(signature.function), autograph=False, input_signature=inputs)
+        made[name] = tf.function(_answering(signature.function), autograph=False, input_signature=signature.inputs)
     return made
+
+
+def ranks(task: Task, model: keras.Model) -> dict[str, dict[str, int]]:
+    """Of each signature, the rank of each input: 1 for texts, 2 for texts in tokens."""
+    return {name: {spec.name: spec.shape.rank for spec in signature.inputs} for name, signature in task.signatures(model).items()}
 
 
 def _answering(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
@@ -60,14 +65,14 @@ def _answering(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., d
 
 def write(
     task: Task, model: keras.Model, signatures: Functions, folder: Path, *,
-    extra: Mapping[str, str], samples: Sequence[tuple[str, ...]],
+    extra: Mapping[str, str], samples: Sequence[Inputs],
 ) -> Path:  # fmt: skip
     """Writes the next version below `folder`; until it is whole and checked, its name begins with a dot.
 
     Args:
         folder: `saved_models/NAME`; a version is a folder below it, as TensorFlow Serving mounts them.
         extra: files for `assets.extra/`, by name.
-        samples: inputs of serving_default for the self-check.
+        samples: inputs for the self-check.
 
     Returns:
         The folder of the new version.
@@ -81,11 +86,12 @@ def write(
     module.model_variables = list(variables_by_name(model).values())
     module.resources = task.resources()
     concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
-    inputs = {name: signature.inputs for name, signature in task.signatures(model).items()}
+    inputs = ranks(task, model)
     extra = {**extra, "signatures.json": json.dumps(inputs, indent=1) + "\n"}
+    checked = {"serving_default", task.scored}
     try:
         tf.saved_model.save(module, str(beside), signatures=concrete)
-        ops = check(beside, signatures["serving_default"], inputs["serving_default"], samples)
+        ops = check(beside, {name: signatures[name] for name in checked}, inputs, samples)
         (beside / "assets.extra").mkdir()
         for name, text in {**extra, "ops.txt": "\n".join(ops) + "\n"}.items():
             (beside / "assets.extra" / name).write_text(text)
@@ -114,14 +120,15 @@ def versions(folder: Path) -> list[int]:
 
 
 def check(
-    folder: Path, live: Callable[..., dict[str, tf.Tensor]], names: Sequence[str], samples: Sequence[tuple[str, ...]]
-) -> list[str]:
+    folder: Path, live: Mapping[str, Callable[..., dict[str, tf.Tensor]]], ranks: Mapping[str, Mapping[str, int]],
+    samples: Sequence[Inputs],
+) -> list[str]:  # fmt: skip
     """Reloads an export in a fresh process and compares its answers with the live model's.
 
     Args:
         folder: the SavedModel.
-        live: its serving_default, of the model in memory.
-        names: of the inputs.
+        live: functions of the model in memory, by signature.
+        ranks: of their inputs.
         samples: what to answer.
 
     Returns:
@@ -131,10 +138,20 @@ def check(
         UserError: an op that TensorFlow Serving does not have.
         RuntimeError: other answers, or it does not load: a defect of ours.
     """
-    columns = [np.array([text.encode() for text in column], object) for column in zip(*samples, strict=True)]
+    columns = list(zip(*samples, strict=True))
+    tensors = {
+        signature: {
+            name: ragged.strings(column, rank) for (name, rank), column in zip(ranks[signature].items(), columns, strict=True)
+        }
+        for signature in live
+    }
     with tempfile.TemporaryDirectory() as place:
         inputs, outputs = Path(place, "inputs.json"), Path(place, "outputs.npz")
-        inputs.write_text(json.dumps(dict(zip(names, zip(*samples, strict=True), strict=True))))
+        decoded = np.vectorize(bytes.decode, otypes=[object])
+        texts = {
+            key: {name: decoded(tensor.numpy()).tolist() for name, tensor in named.items()} for key, named in tensors.items()
+        }
+        inputs.write_text(json.dumps(texts))
         command = [sys.executable, "-P", "-c", _FRESH_PROCESS, str(folder), str(inputs), str(outputs)]
         on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}  # this process may hold all of a GPU's memory
         done = subprocess.run(command, capture_output=True, text=True, env=on_cpu)
@@ -146,14 +163,17 @@ def check(
         ops = json.loads(done.stdout.strip().splitlines()[-1])
         with np.load(outputs) as reloaded:
             # One answer a row, whatever stands beside it: the live model gets the samples in other batches.
-            for start in range(0, len(samples), 7):
-                answers = live(*(tf.constant(column[start : start + 7]) for column in columns))
-                for name, value in answers.items():
-                    _compare(name, value.numpy(), reloaded[name][start : start + 7])
+            for signature, function in live.items():
+                for start in range(0, len(samples), 7):
+                    answers = function(**{name: tensor[start : start + 7] for name, tensor in tensors[signature].items()})
+                    for name, value in answers.items():
+                        _compare(f"{signature}/{name}", value.numpy(), reloaded[f"{signature}/{name}"][start : start + 7])
     return ops
 
 
 def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> None:
+    room = [(0, there - here) for there, here in zip(reloaded.shape, live.shape, strict=True)]  # longer rows stood beside these
+    live = np.pad(live, room, constant_values=b"" if live.dtype == object else 0)
     if live.dtype.kind == "f":
         worst = float(np.abs(live - reloaded).max(initial=0.0))
         if not worst <= TOLERANCE:
@@ -194,9 +214,10 @@ if refused:
     print(", ".join(refused))
     sys.exit(3)
 loaded = tf.saved_model.load(folder)
-function = loaded.signatures["serving_default"]
-answers = function(**{name: tf.constant(column) for name, column in json.load(open(inputs)).items()})
-arrays = {name: value.numpy() for name, value in answers.items()}
+arrays = {}
+for signature, columns in json.load(open(inputs)).items():
+    answers = loaded.signatures[signature](**{name: tf.constant(column) for name, column in columns.items()})
+    arrays |= {f"{signature}/{name}": value.numpy() for name, value in answers.items()}
 np.savez(outputs, **{name: array.astype("S") if array.dtype == object else array for name, array in arrays.items()})
 print(json.dumps(ops))
 '''

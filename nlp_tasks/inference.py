@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from nlp_tasks import export, machine, recipe, tasks
 from nlp_tasks.errors import UserError
-from nlp_tasks.tasks.task import Task, Verb
+from nlp_tasks.tasks.task import Inputs, Task, Verb
+from nlp_tasks.text import ragged
 from nlp_tasks.training import build, load_weights
 
 Answer = Callable[..., dict[str, tf.Tensor]]
@@ -22,28 +23,28 @@ class Loaded:
     """A model that answers.
 
     Attributes:
-        task: the class of its task, which says which verbs it has.
+        task: its task, which says which verbs it has; of an export, without resources.
         functions: its graph functions by signature.
     """
 
     def __init__(
-        self, task: type[Task], functions: Mapping[str, Answer], names: Mapping[str, Sequence[str]], keep: object = None
+        self, task: Task, functions: Mapping[str, Answer], ranks: Mapping[str, Mapping[str, int]], keep: object = None
     ) -> None:
-        self.task, self.functions, self._names = task, functions, names
+        self.task, self.functions, self._ranks = task, functions, ranks
         self._keep = keep  # the variables of a SavedModel die with what loaded them
 
     def __call__(
-        self, signature: str, inputs: Sequence[tuple[str, ...]], batch: int = 64, advance: Callable[[int], None] | None = None
+        self, signature: str, inputs: Sequence[Inputs], batch: int = 64, advance: Callable[[int], None] | None = None
     ) -> dict[str, np.ndarray]:
         """Answers of many inputs, in their order; each batch holds texts of like length. `advance` is told of each."""
         order = sorted(range(len(inputs)), key=lambda index: sum(map(len, inputs[index])))
         parts = []
+        ranks = self._ranks[signature]
 
         def answers(start: int) -> tuple[int, dict[str, np.ndarray]]:
             rows = [inputs[index] for index in order[start : start + batch]]
-            columns = zip(*rows, strict=True) if rows else [()] * len(self._names[signature])
-            named = zip(self._names[signature], columns, strict=True)
-            tensors = {name: tf.constant(column, tf.string, [len(rows)]) for name, column in named}
+            columns: Any = zip(*rows, strict=True) if rows else [()] * len(ranks)
+            tensors = {name: ragged.strings(column, ranks[name]) for name, column in zip(ranks, columns, strict=True)}
             return len(rows), {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
 
         for count, part in machine.side_by_side(answers, range(0, max(1, len(order)), batch)):
@@ -53,13 +54,25 @@ class Loaded:
         place = np.argsort(order)
         return {name: _stack([part[name] for part in parts])[place] for name in parts[0]}
 
-    def answer(self, verb: Verb, inputs: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
-        """One dict an input, as the verb gives them."""
-        return verb.answers(self(verb.signature, inputs))
+    def answer(self, verb: Verb, inputs: Sequence[Inputs], signature: str = "") -> list[dict[str, Any]]:
+        """One dict an input, as the verb gives them; by another signature than the one for texts where it is named."""
+        answers = verb.answers(self(signature or verb.signature, inputs))
+        if signature and signature == verb.tokens:
+            answers = [{"tokens": list(*given), **answer} for given, answer in zip(inputs, answers, strict=True)]
+        return answers
 
-    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """One dict a text, for a sentiment model `{"label": …, "probability": …, "probabilities": …}`."""
-        return self.answer(find_verb(self.task, "predict"), [(text,) for text in texts])
+    def predict(self, texts: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+        """One dict a text, for a sentiment model `{"label": …, "probability": …, "probabilities": …}`.
+
+        Args:
+            texts: strings; or, for a model that takes them, lists of tokens.
+        """
+        verb = find_verb(self.task, "predict")
+        if any(not isinstance(text, str) for text in texts):
+            return self.answer(
+                verb, [(tuple(text.split() if isinstance(text, str) else text),) for text in texts], in_tokens(verb)
+            )
+        return self.answer(verb, [(str(text),) for text in texts])
 
 
 def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -72,7 +85,14 @@ def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(padded)
 
 
-def find_verb(task: type[Task], name: str) -> Verb:
+def in_tokens(verb: Verb) -> str:
+    """The signature that answers texts in tokens."""
+    if not verb.tokens:
+        raise UserError(f"this model cannot {verb.name} texts that come in tokens", "give whole texts; it splits them itself")
+    return verb.tokens
+
+
+def find_verb(task: Task, name: str) -> Verb:
     """The verb of a task by name."""
     for verb in task.verbs:
         if verb.name == name:
@@ -101,8 +121,7 @@ def load_run(folder: Path) -> tuple[Loaded, Task, Any]:
     task = open_task(recipe.load(str(folder / "recipe.toml"), lambda name: tasks.find(name).recipe_type), folder)
     model = build(task, task.recipe.training)
     load_weights(model, weights)
-    names = {name: signature.inputs for name, signature in task.signatures(model).items()}
-    return Loaded(type(task), export.functions(task, model), names), task, model
+    return Loaded(task, export.functions(task, model), export.ranks(task, model)), task, model
 
 
 def open_task(content: recipe.Recipe, folder: Path) -> Task:
@@ -117,10 +136,10 @@ def _load_export(path: Path) -> Loaded:
     if not description.is_file():
         raise UserError(f"{path} is a SavedModel, but not of nlp-tasks: it has no {description.name} in assets.extra",
                         "use tf.saved_model.load for it, or give an export of `nlp-tasks export`")  # fmt: skip
-    task = tasks.find(recipe.load(str(description), lambda name: tasks.find(name).recipe_type).task.name)
+    content = recipe.load(str(description), lambda name: tasks.find(name).recipe_type)
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, tf.errors.OpError, ValueError) as error:
         raise UserError(f"{path}: not a whole SavedModel: {str(error).splitlines()[0]}", "export it again") from None
-    names = json.loads((path / "assets.extra" / "signatures.json").read_text())
-    return Loaded(task, dict(loaded.signatures), names, keep=loaded)
+    ranks = json.loads((path / "assets.extra" / "signatures.json").read_text())
+    return Loaded(tasks.find(content.task.name)(content), dict(loaded.signatures), ranks, keep=loaded)

@@ -51,6 +51,14 @@ def deduplicate(slices: tf.IndexedSlices) -> UniqueSlices:
     return UniqueSlices(values, rows, slices.dense_shape)
 
 
+def scaled(gradient: Gradient, scale: tf.Tensor) -> Gradient:
+    """A gradient times a number; sparse ones stay sparse."""
+    if isinstance(gradient, tf.IndexedSlices):
+        values = gradient.values * tf.cast(scale, gradient.values.dtype)
+        return type(gradient)(values, gradient.indices, gradient.dense_shape)
+    return None if gradient is None else gradient * tf.cast(scale, gradient.dtype)
+
+
 def clip_by_global_norm(gradients: Gradients, max_norm: float | None) -> tuple[list[Gradient], tf.Tensor]:
     """Scale all gradients by min(1, max_norm / norm), norm = √(Σ g²) (Pascanu et al. 2013, Algorithm 1).
 
@@ -65,7 +73,7 @@ def clip_by_global_norm(gradients: Gradients, max_norm: float | None) -> tuple[l
     if not max_norm:
         return once, norm
     scale = tf.where(tf.math.is_finite(norm), max_norm / tf.maximum(norm, max_norm), math.nan)
-    return [_scaled(g, scale) for g in once], norm
+    return [scaled(g, scale) for g in once], norm
 
 
 def schedule(step: tf.Tensor, *, peak: float, warmup_steps: int, decay: Decay, total_steps: int, final: float = 0.0) -> tf.Tensor:
@@ -271,13 +279,6 @@ def _state(name: str, value: float, dtype: tf.DType, shape: tf.TensorShape) -> t
 
 def _weight_sum(beta: float, step: tf.Tensor) -> tf.Tensor:
     return (1.0 - tf.constant(beta, tf.float64) ** step) / (1.0 - beta)  # 1 - βᵗ needs more than float32
-
-
-def _scaled(gradient: Gradient, scale: tf.Tensor) -> Gradient:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = gradient.values * tf.cast(scale, gradient.values.dtype)
-        return UniqueSlices(values, gradient.indices, gradient.dense_shape)
-    return None if gradient is None else gradient * tf.cast(scale, gradient.dtype)
 
 
 def _read(variable: tf.Variable, rows: tf.Tensor | None) -> tf.Tensor:

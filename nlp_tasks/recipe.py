@@ -36,7 +36,7 @@ class TaskSection(Section, frozen=True, kw_only=True):
 class Data(Section, frozen=True, kw_only=True):
     """`[data]`: where the examples come from. Tasks add their own keys (columns, languages, …).
 
-    source: "files", "tfds:NAME" (any prepared TensorFlow Datasets name) or "toy_world".
+    source: "files", "tfds:NAME" (any prepared TensorFlow Datasets name), "toy_world" (the task's own) or "toy_world:NAME".
     directory: folder that relative paths of train, validation and test start from (files only).
     train, validation, test: a path, or a TFDS split expression such as "train[:90%]". An empty validation is held out of
         train (validation_share), an empty test as well (test_share); equal texts always stay on one side.
@@ -54,6 +54,14 @@ class Data(Section, frozen=True, kw_only=True):
     validation_share: Share = 0.1
     validation_unit: Literal["row", "sentence"] = "row"
     test_share: Share = 0.1
+
+    def path(self, name: str) -> Path:
+        """Of a file that a key of `[data]` names."""
+        return Path(self.directory).expanduser() / Path(name).expanduser()
+
+    @property
+    def is_toy_world(self) -> bool:
+        return self.source.partition(":")[0] == "toy_world"
 
 
 class Text(Section, frozen=True, kw_only=True):
@@ -148,7 +156,7 @@ class Recipe(Section, frozen=True, kw_only=True):
 
     def needs(self) -> str:
         """What must be there before this recipe runs."""
-        if self.data.source == "toy_world":
+        if self.data.is_toy_world:
             return "nothing"
         if self.data.source.startswith("tfds:"):
             return f"TFDS {self.data.source.removeprefix('tfds:')}"
@@ -161,9 +169,9 @@ class Recipe(Section, frozen=True, kw_only=True):
             content.pop(key)
         for key in ("directory", "origin", "licence"):
             content["data"].pop(key)
-        if self.data.source == "files":
-            for split in ("train", "validation", "test"):
-                content["data"][split] = Path(content["data"][split]).name
+        files = ["train", "validation", "test"] if self.data.source == "files" else []
+        for key in [*files, *({"vectors"} & content["data"].keys())]:
+            content["data"][key] = Path(content["data"][key]).name
         for key in ("checkpoint_seconds", "tensorboard"):
             content["training"].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -26,7 +26,7 @@ def write_text(path: Path, text: str) -> None:
 
 def with_interval(metric: str, scores: Mapping[str, Any]) -> str:
     """`"92.51 % [92.18, 92.84]"` for accuracies and F1, `"0.2134 [0.2051, 0.2219]"` for others."""
-    percent = metric.endswith(("accuracy", "_f1"))
+    percent = metric.endswith(("accuracy", "_f1", "precision", "recall"))
 
     def shown(value: float) -> str:
         return f"{100 * value:.2f}" if percent else f"{value:.4f}"
@@ -72,7 +72,11 @@ def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: 
     lines = [title, "=" * len(title), ""]
     lines.append(f"{metric}  {with_interval(metric, content)}   ({content['counts']['examples']:,} test examples)")
     if content.get("baseline"):
-        lines.append(f"baseline  {with_interval(metric, content['baseline'])}   {content['baseline']['name']}")
+        baseline = content["baseline"]
+        lines.append(f"baseline  {with_interval(metric, baseline)}   {baseline['name']}")
+        if metric in baseline.get("difference", {}):
+            more, low, high = (f"{100 * value:+.2f}" for value in baseline["difference"][metric])
+            lines.append(f"difference  {more} [{low}, {high}]   in points, on the same examples (paired bootstrap)")
     for anchor in content["anchor"]:
         mark = "" if anchor["comparable"] else "≠ "
         lines.append(f"anchor  {mark}{anchor['value']}   {anchor['source']}")

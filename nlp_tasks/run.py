@@ -31,7 +31,9 @@ from nlp_tasks.errors import UserError
 from nlp_tasks.layers.recurrent import check_path
 from nlp_tasks.progress import Progress, tell
 from nlp_tasks.recipe import Recipe
-from nlp_tasks.tasks.task import Task
+from nlp_tasks.scores import Scores, difference
+from nlp_tasks.tasks.task import Inputs, Task
+from nlp_tasks.text import ragged
 from nlp_tasks.training import Trainer
 
 BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
@@ -60,7 +62,7 @@ class Run:
         self._type = tasks.find(recipe.task.name)
         columns = self._type.columns(recipe.data)
         order = getattr(recipe.data, "columns", self._type.order)
-        source = open_source(recipe.data, recipe.task.name, columns, order, data_dir)
+        source = open_source(recipe.data, recipe.task.name, columns, order, data_dir, self._type.read_file)
         self.splits = Splits(source, recipe.data, self._type.order[0])
 
     def train(self) -> None:
@@ -229,9 +231,13 @@ class Run:
         task.load(resources)
         return task
 
+    def _read(self, task: Task, split: str) -> Iterator[Any]:
+        rows = self.splits.rows(split)
+        return task.read(rows, self.splits.counts[split])
+
     def _examples(self, task: Task, split: str) -> Iterator[Any]:
         """Examples of a split. Of one that we held out ourselves, those with a target that training lacks are left out and counted."""
-        examples = task.read(self.splits.rows(split))
+        examples = self._read(task, split)
         if not self.splits.held_out(split):
             return examples
         return (example for example in examples if self._known(task, split, example))
@@ -247,7 +253,7 @@ class Run:
     def _watched(self, task: Task, title: str) -> Iterator[Any]:
         """Training examples, with progress."""
         with Progress(title, None) as progress:
-            for example in task.read(self.splits.rows("train")):
+            for example in self._read(task, "train"):
                 yield example
                 progress.advance()
 
@@ -255,12 +261,12 @@ class Run:
         folder = self.folder / "cache" / split
         if folder.exists():
             return Store(folder)
-        inputs = len(next(iter(task.signatures(None).values())).inputs)
-        encode = tf.function(task.encode, autograph=False, input_signature=[tf.TensorSpec([None], tf.string)] * inputs)
+        inputs = task.signatures(None)[task.scored].inputs
+        encode = tf.function(task.encode, autograph=False, input_signature=inputs)
 
         def fields_of(chunk: list[Any]) -> tuple[int, dict[str, Any]]:
             columns = zip(*(example.inputs for example in chunk), strict=True)
-            fields = encode(*(tf.constant(column) for column in columns))
+            fields = encode(*(ragged.strings(column, spec.shape.rank) for column, spec in zip(columns, inputs, strict=True)))
             return len(chunk), {**{name: _arrays(value) for name, value in fields.items()}, **task.targets(chunk)}
 
         def encoded() -> Iterator[tuple[int, dict[str, Any]]]:
@@ -294,7 +300,7 @@ class Run:
     def _results(self, task: Task, loaded: inference.Loaded, examples: list[Any]) -> list[dict[str, Any]]:
         with Progress("scoring", len(examples)) as progress:
 
-            def answer(signature: str, inputs: list[tuple[str, ...]]) -> dict[str, np.ndarray]:
+            def answer(signature: str, inputs: list[Inputs]) -> dict[str, np.ndarray]:
                 return loaded(signature, inputs, advance=progress.advance)
 
             return task.evaluate(answer, examples)
@@ -317,7 +323,7 @@ class Run:
             "counts": {**scores.counts, **{f"{split}_rows": self._rows(split) for split in SPLITS}},
             "signatures": scores.signatures,
             "data_hash": self.data_hash,
-            "baseline": self._baseline(task, test),
+            "baseline": self._baseline(task, test, scores),
             "anchor": [{"metric": a.metric, "value": a.value, "source": a.source, "comparable": a.comparable} for a in self.recipe.anchor],
             "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
             "training_seconds": round(position["seconds"], 1),
@@ -336,16 +342,17 @@ class Run:
             return self.splits.counts["test"].read
         return Store(self.folder / "cache" / split).rows
 
-    def _baseline(self, task: Task, test: list[Any]) -> dict[str, Any] | None:
+    def _baseline(self, task: Task, test: list[Any], ours: Scores) -> dict[str, Any] | None:
+        """Scores of the task's baseline, and what our model has more: on the same examples, so that the interval is that of pairs."""
         path = self.folder / "baseline.json"
         if not path.exists():
             tell("fitting the baseline")
             begun = time.monotonic()
-            fitted = task.baseline(lambda: task.read(self.splits.rows("train")), test)
+            fitted = task.baseline(lambda split: self._examples(task, split), test)
             content = None
             if fitted:
-                name, scores = fitted
-                content = {"name": name, "scores": scores.scores, "intervals": scores.intervals,
+                name, theirs = fitted
+                content = {"name": name, "scores": theirs.scores, "intervals": theirs.intervals, "difference": difference(ours, theirs),
                            "seconds": round(time.monotonic() - begun, 1)}  # fmt: skip
             report.write_json(path, content)
         return json.loads(path.read_text())

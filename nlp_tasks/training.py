@@ -230,11 +230,11 @@ class Trainer:
             total, weight, parts = distribution.all_sum((loss.total, loss.weight, loss.parts))
             found = [index for index, gradient in enumerate(local) if gradient is not None]
             summed = distribution.all_sum([local[index] for index in found])
-            divisor = tf.maximum(weight, tf.constant(1e-30, weight.dtype))
-            scaled: list[Any] = [None] * len(local)
+            scale = 1 / tf.maximum(weight, tf.constant(1e-30, weight.dtype))
+            means: list[Any] = [None] * len(local)
             for index, gradient in zip(found, summed, strict=True):
-                scaled[index] = _divided(gradient, divisor)
-            clipped, norm = optimizers.clip_by_global_norm(scaled, training.clip_norm)
+                means[index] = optimizers.scaled(gradient, scale)
+            clipped, norm = optimizers.clip_by_global_norm(means, training.clip_norm)
             self.optimizer.apply(
                 clipped, self._learning_rate(self.optimizer.variables[f"{self.optimizer.name}/step"].read_value())
             )
@@ -437,8 +437,8 @@ def build(task: Task, training: Training, strategy: tf.distribute.Strategy | Non
     try:
         with distribution.scope(strategy or tf.distribute.get_strategy()):
             model = task.build()
-            for signature in task.signatures(model).values():
-                signature.function(*(tf.constant([""]) for _ in signature.inputs))
+            main = task.signatures(model)["serving_default"]
+            main.function(*(tf.constant([""]) for _ in main.inputs))
     finally:
         keras.config.set_dtype_policy(policy)
     return model
@@ -464,13 +464,6 @@ def _sum(gradients: Sequence[Any]) -> Any:
         values = tf.concat([gradient.values for gradient in gradients], 0)
         return tf.IndexedSlices(values, tf.concat([gradient.indices for gradient in gradients], 0), gradients[0].dense_shape)
     return tf.add_n(gradients)
-
-
-def _divided(gradient: Any, divisor: tf.Tensor) -> Any:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = gradient.values / tf.cast(divisor, gradient.values.dtype)
-        return type(gradient)(values, gradient.indices, gradient.dense_shape)
-    return gradient / tf.cast(divisor, gradient.dtype)
 
 
 class _StopSignal:

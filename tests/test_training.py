@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from nlp_tasks import distribution, layers, load, machine, recipe, scores, tasks
 from nlp_tasks.data.batching import Batch
-from nlp_tasks.data.rows import Row, Where
+from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.data.store import Store, write_store
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers import Noise
@@ -44,14 +44,13 @@ class Tiny(Task):
     """Is the mood good? Texts are read as so many streams: each row goes on where that row of the batch before ended."""
 
     recipe_type = Recipe
-    headline: ClassVar[str] = "accuracy"
+    headline = "accuracy"
     order: ClassVar[tuple[str, ...]] = ("text", "mood")
     length_field = "tokens"
-    verbs: ClassVar[tuple[Verb, ...]] = (
+    verbs = (
         Verb(
-            name="predict", help="The mood.", signature="serving_default",
-            answers=lambda outputs: [{"mood": mood.decode()} for mood in outputs["mood"]],
-            text=lambda answer: answer["mood"],
+            name="predict", answers=lambda outputs: [{"mood": mood.decode()} for mood in outputs["mood"]],
+            text=lambda answer: answer["mood"], tsv=lambda text, answer: f"{text}\t{answer['mood']}",
         ),
     )  # fmt: skip
 
@@ -59,7 +58,7 @@ class Tiny(Task):
     def columns(cls, data: recipe.Data) -> Mapping[str, Sequence[str]]:
         return {"text": ("text",), "mood": ("mood",)}
 
-    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
+    def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Example]:
         for row in rows:
             yield Example((row.fields["text"],), row.fields["mood"], row.where)
 
@@ -113,7 +112,7 @@ class Tiny(Task):
             logits, _ = model({"tokens": dense, "tokens_lengths": lengths, "state": ()}, None)
             return {"mood": tf.gather(tf.constant(self.moods), tf.argmax(logits, -1)), "probabilities": tf.nn.softmax(logits)}
 
-        return {"serving_default": Signature(serving_default, ("texts",))}
+        return {"serving_default": Signature(serving_default, (tf.TensorSpec([None], tf.string, "texts"),))}
 
     def resources(self) -> list[Any]:
         return []

@@ -6,7 +6,7 @@ import codecs
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nlp_tasks.data.rows import Counts, Row, Where
@@ -14,6 +14,9 @@ from nlp_tasks.errors import UserError
 
 Columns = Mapping[str, Sequence[str]]
 """Canonical column name → the names by which a header line may call it, first choice first."""
+
+Reader = Callable[[Path, Columns, Sequence[str], Counts], Iterator[Row]]
+"""A file, the columns to find, their order where no header names them → rows."""
 
 csv.field_size_limit(sys.maxsize)
 
@@ -99,7 +102,7 @@ def _table(
                 continue
             if not order:
                 wanted = ", ".join(candidates[0] for candidates in columns.values())
-                raise UserError(f"{path}:{number}: no header line with the columns {wanted}: {_excerpt(', '.join(cells))}",
+                raise UserError(f"{path}:{number}: no header line with the columns {wanted}: {excerpt(', '.join(cells))}",
                                 "name the columns as the file does, or leave data.text_column and the like empty")  # fmt: skip
             if unnamed := columns.keys() - set(order):
                 raise UserError(
@@ -110,7 +113,7 @@ def _table(
         if len(cells) <= max(places.values()):
             missing = ", ".join(name for name, index in places.items() if index >= len(cells))
             raise UserError(
-                f"{path}:{number}: {len(cells)} column(s), no {missing}: {_excerpt(cells[0])}",
+                f"{path}:{number}: {len(cells)} column(s), no {missing}: {excerpt(cells[0])}",
                 f"each row needs the columns {', '.join(places)}, or a header line that names them",
             )
         yield Row({name: cells[index] for name, index in places.items()}, Where(str(path), number))
@@ -127,7 +130,7 @@ def _header(cells: list[str], columns: Columns, where: Where) -> dict[str, int] 
         if found:
             places[name] = found[0]
     if places and (missing := [name for name in columns if name not in places]):
-        raise UserError(f"{where}: the header line has no column for {', '.join(missing)}: it has {_excerpt(', '.join(cells))}",
+        raise UserError(f"{where}: the header line has no column for {', '.join(missing)}: it has {excerpt(', '.join(cells))}",
                         f"name the column in [data], for example {missing[0]}_column = \"…\"")  # fmt: skip
     return places or None
 
@@ -153,7 +156,7 @@ def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[R
                                 f"each line needs the keys {', '.join(columns)}")  # fmt: skip
             fields[name] = found[0] if isinstance(found[0], str) else json.dumps(found[0])
             if any("\ud800" <= character <= "\udfff" for character in fields[name]):
-                raise UserError(f"{path}:{number}: {name} is no Unicode text: it has half a surrogate pair ({_excerpt(fields[name])})",
+                raise UserError(f"{path}:{number}: {name} is no Unicode text: it has half a surrogate pair ({excerpt(fields[name])})",
                                 "write characters as such, or both halves of their escape")  # fmt: skip
         yield Row(fields, Where(str(path), number))
     if empty:
@@ -175,5 +178,5 @@ def labelled_files(path: Path) -> list[Path]:
     return sorted(file for file in files if not file.name.startswith(".") and not file.parent.name.startswith("."))
 
 
-def _excerpt(text: str, length: int = 60) -> str:
+def excerpt(text: str, length: int = 60) -> str:
     return repr(text if len(text) <= length else text[: length - 1] + "…")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 CHUNK = 512
@@ -24,18 +24,28 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the text of each column, and its place."""
+    """One row: the text of each column (a tuple of texts where the column is a sequence), and its place."""
 
-    fields: dict[str, str]
+    fields: dict[str, Any]
     where: Where
+    lines: tuple[int, ...] = ()
+    """The line of each item of a sequence, where it has one."""
+    text: str = ""
+    """The text that a sequence of words was, where that is known."""
+
+    def place(self, item: int) -> Where:
+        """Of an item of a sequence."""
+        return Where(self.where.file, self.lines[item]) if self.lines else self.where
 
 
 @dataclass
 class Counts:
-    """How many rows were read, and how many left out, by reason."""
+    """How many rows were read, and how many left out or mended, by reason."""
 
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    mended: dict[str, list[str]] = field(default_factory=dict)
+    """Of each kind of mistake that was mended: every place."""
 
     def keep(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
@@ -46,6 +56,8 @@ class Counts:
         text = f"{self.read:,} rows"
         for reason, count in sorted(self.dropped.items()):
             text += f", {count:,} left out ({reason})"
+        for what, places in sorted(self.mended.items()):
+            text += f", {len(places):,} {what} ({', '.join(places[:3])}{', …' if len(places) > 3 else ''})"
         return text
 
 

@@ -6,15 +6,18 @@ import functools
 import hashlib
 import importlib
 import logging
+import pkgutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
-from nlp_tasks.data.formats import Columns, labelled_files, read_file
+from nlp_tasks.data import toy_world
+from nlp_tasks.data.formats import Columns, Reader, labelled_files, read_file
 from nlp_tasks.data.rows import Counts, Row, Where
-from nlp_tasks.errors import UserError
+from nlp_tasks.errors import UserError, nearest
 from nlp_tasks.recipe import Data
 
 
@@ -31,13 +34,13 @@ class Source(Protocol):
 class Files:
     """Files and folders, each named by a path or by a path below `directory`."""
 
-    def __init__(self, data: Data, columns: Columns, order: Sequence[str]) -> None:
-        self._data, self._columns = data, columns
+    def __init__(self, data: Data, columns: Columns, order: Sequence[str], reader: Reader = read_file) -> None:
+        self._data, self._columns, self._reader = data, columns, reader
         named = any(value for key, value in msgspec.structs.asdict(data).items() if key.endswith("_column"))
         self._order = () if named else order  # who names a column has a header line
 
     def rows(self, split: str, counts: Counts) -> Iterator[Row]:
-        return counts.keep(read_file(self.path(split), self._columns, self._order, counts))
+        return counts.keep(self._reader(self.path(split), self._columns, self._order, counts))
 
     def fingerprint(self, split: str) -> str:
         path = self.path(split)
@@ -51,7 +54,7 @@ class Files:
 
     def path(self, split: str) -> Path:
         """The file or folder of a split. Raises UserError where there is none."""
-        path = Path(self._data.directory).expanduser() / Path(split).expanduser()
+        path = self._data.path(split)
         if not path.exists():
             origin = f"the data comes from {self._data.origin}; " if self._data.origin else ""
             raise UserError(f"no file {path}", f"{origin}name the files by data.train, data.test and data.directory in the recipe, "
@@ -103,7 +106,7 @@ class TensorFlowDatasets:
     def _rows(self, split: str) -> Iterator[Row]:
         import tensorflow_datasets as tfds
 
-        features = self._builder.info.features
+        features: Any = self._builder.info.features
         found = {}
         for name, candidates in self._columns.items():
             present = [candidate for candidate in candidates if candidate in features]
@@ -117,9 +120,27 @@ class TensorFlowDatasets:
             raise UserError(f"data set {self._name!r} has no split {split!r}: {str(error).strip().splitlines()[0]}",
                             f"it has: {', '.join(self._builder.info.splits)}") from None  # fmt: skip
         place = f"tfds:{self._name}/{split}"
+        treebank = self._builder.name == "universal_dependencies"
         for number, example in enumerate(tfds.as_numpy(dataset), 1):
             where = Where(place, number)
-            yield Row({name: _text(example[key], features[key], where) for name, key in found.items()}, where)
+            if treebank:
+                example = _words_only(example)
+            fields = {name: _content(example[key], features[key], where) for name, key in found.items()}
+            yield Row(fields, where, text=_text(example["text"], features["text"], where) if treebank else "")
+
+
+def _words_only(example: dict[str, Any]) -> dict[str, Any]:
+    """Without the rows of multi-word tokens and empty nodes, which are no words: they alone have no head."""
+    words = example["head"] != b"None"
+    sequence = {key for key, values in example.items() if getattr(values, "shape", None) == words.shape}
+    return {key: values[words] if key in sequence else values for key, values in example.items()}
+
+
+def _content(value: Any, feature: Any, where: Where) -> str | tuple[str, ...]:
+    """A text, or the texts of a sequence."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return tuple(_text(item, feature.feature, where) for item in value)
+    return _text(value, feature, where)
 
 
 def _text(value: object, feature: object, where: Where) -> str:
@@ -136,10 +157,13 @@ def _text(value: object, feature: object, where: Where) -> str:
 
 
 class ToyWorld:
-    """The small world of a task, made in memory; `module` has `generate(split) -> tuples`, one item a column of `order`."""
+    """A small world, made in memory: a module with `generate(split) -> tuples`, one item a column of `order`."""
 
-    def __init__(self, task: str, order: Sequence[str]) -> None:
-        self._module = importlib.import_module(f"nlp_tasks.data.toy_world.{task}")
+    def __init__(self, name: str, order: Sequence[str]) -> None:
+        worlds = [module.name for module in pkgutil.iter_modules(toy_world.__path__)]
+        if name not in worlds:
+            raise UserError(f'data.source = "toy_world:{name}": no such world', nearest(name, worlds))
+        self._module = importlib.import_module(f"{toy_world.__name__}.{name}")
         self._order = order
 
     def rows(self, split: str, counts: Counts) -> Iterator[Row]:
@@ -152,12 +176,16 @@ class ToyWorld:
         return hashlib.sha256(repr(list(self._module.generate(split))).encode()).hexdigest()
 
 
-def open_source(data: Data, task: str, columns: Columns, order: Sequence[str], data_dir: str | None) -> Source:
+def open_source(
+    data: Data, task: str, columns: Columns, order: Sequence[str], data_dir: str | None, reader: Reader = read_file
+) -> Source:
     """The source that `[data] source` names."""
     if data.source == "files":
-        return Files(data, columns, order)
-    if data.source == "toy_world":
-        return ToyWorld(task, order)
+        return Files(data, columns, order, reader)
+    if data.is_toy_world:
+        return ToyWorld(data.source.partition(":")[2] or task, tuple(columns))
     if data.source.startswith("tfds:"):
         return TensorFlowDatasets(data, columns, data_dir)
-    raise UserError(f"data.source = {data.source!r}: not a known source", 'expected "files", "tfds:NAME" or "toy_world"')
+    raise UserError(
+        f"data.source = {data.source!r}: not a known source", 'expected "files", "tfds:NAME", "toy_world" or "toy_world:NAME"'
+    )

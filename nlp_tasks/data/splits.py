@@ -25,12 +25,12 @@ class Splits:
     def __init__(self, source: Source, data: Data, key: str) -> None:
         self._source, self._data, self._key = source, data, key
         self.counts = {split: Counts() for split in SPLITS}
-        if not data.train and data.source != "toy_world":
+        if not data.train and not data.is_toy_world:
             raise UserError("data.train is not set", "name the training data, for example --set data.train=FILE")
-        if data.validation_unit == "sentence" and not data.test and data.test_share > 0 and data.source != "toy_world":
+        if data.validation_unit == "sentence" and not data.test and data.test_share > 0 and not data.is_toy_world:
             raise UserError('data.validation_unit = "sentence" without data.test', "name a test split: phrases of held-out test rows would "
                             "stay in training")  # fmt: skip
-        self._named = {split: getattr(data, split) or (split if data.source == "toy_world" else "") for split in SPLITS}
+        self._named = {split: getattr(data, split) or (split if data.is_toy_world else "") for split in SPLITS}
         self._sentences: _Sentences | None = None
 
     def rows(self, split: str) -> Iterator[Row]:
@@ -57,6 +57,11 @@ class Splits:
         unit = "sentences" if split == "validation" and self._data.validation_unit == "sentence" else "rows"
         return f"{share:.0%} of the {unit} of {self._named['train']}"
 
+    def _text(self, row: Row) -> str:
+        """What decides the side of a held-out row."""
+        value = row.fields[self._key]
+        return value if isinstance(value, str) else " ".join(value)
+
     def _train_rows(self, wanted: str) -> Iterator[Row]:
         """Rows of the training file that are on the side of `wanted`."""
         dropped = self.counts[wanted]
@@ -64,11 +69,11 @@ class Splits:
         hold_validation = 0.0 if self._named["validation"] else self._data.validation_share
         by_sentence = hold_validation > 0 and self._data.validation_unit == "sentence"
         if by_sentence and self._sentences is None:
-            texts = (row.fields[self._key] for row in self._source.rows(self._named["train"], Counts()))
+            texts = (self._text(row) for row in self._source.rows(self._named["train"], Counts()))
             self._sentences = _Sentences(texts, hold_validation)
         inner = Counts()
         for row in self._source.rows(self._named["train"], inner):
-            text = row.fields[self._key]
+            text = self._text(row)
             position = _unit_hash("test", text)
             side = "test" if position < hold_test else "train"
             if side == "train" and by_sentence:

@@ -91,19 +91,21 @@ class TokenDropout(keras.layers.Layer):
     Args:
         rate: share of tokens, rounded to a multiple of 1/256.
         replacement: the id that comes in their place; the padding id 0 is never replaced.
+        first, last: only ids from `first` to `last` are replaced, such as those of rare words.
 
     Call arguments:
         ids: `<int32>[rows, tokens]`.
         noise: None leaves the ids as they are.
     """
 
-    def __init__(self, rate: float, replacement: int, **kwargs: object) -> None:
+    def __init__(self, rate: float, replacement: int, *, first: int = 1, last: int = 2**31 - 1, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.rate, self.replacement = rate, replacement
+        self.rate, self.replacement, self.first, self.last = rate, replacement, first, last
         self._dropped = _threshold(rate)
 
     def call(self, ids: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
         if noise is None or not self._dropped:
             return ids
         drawn = random_bytes(noise, self.name, tf.shape(ids)[1])
-        return tf.where((drawn < tf.constant(self._dropped, tf.uint8)) & (ids != 0), self.replacement, ids)
+        among = (ids >= max(1, self.first)) & (ids <= self.last)
+        return tf.where((drawn < tf.constant(self._dropped, tf.uint8)) & among, self.replacement, ids)

@@ -15,6 +15,7 @@ class Embedding(keras.layers.Layer):
         features: length of a vector.
         scale: the initial values are uniform in [-scale, scale].
         initial: `<float>[size, features]`, the initial values instead.
+        tuned: False keeps the initial values as they are.
 
     Call arguments:
         ids: `<int32>[…]`.
@@ -24,17 +25,20 @@ class Embedding(keras.layers.Layer):
     """
 
     def __init__(
-        self, size: int, features: int, *, scale: float = 0.05, initial: np.ndarray | None = None, **kwargs: object
-    ) -> None:
+        self, size: int, features: int, *, scale: float = 0.05, initial: np.ndarray | None = None, tuned: bool = True,
+        **kwargs: object,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        self.size, self.features, self.scale, self._initial = size, features, scale, initial
+        self.size, self.features, self.scale, self._initial, self.tuned = size, features, scale, initial, tuned
 
     def build(self, ids_shape: tuple[int | None, ...]) -> None:
         initial, self._initial = self._initial, None
         uniform = keras.initializers.RandomUniform(-self.scale, self.scale)
         initializer = uniform if initial is None else lambda shape, dtype=None: tf.cast(initial, dtype)
         # Autocast would turn the table, and with it the gradient, into a dense tensor of another dtype.
-        self.table = self.add_weight(shape=(self.size, self.features), initializer=initializer, name="table", autocast=False)
+        self.table = self.add_weight(
+            shape=(self.size, self.features), initializer=initializer, name="table", autocast=False, trainable=self.tuned
+        )
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.gather(self.table.value, ids), self.compute_dtype)

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 REGISTRY = {
     "sentiment": "nlp_tasks.tasks.sentiment:Sentiment",
+    "tagging": "nlp_tasks.tasks.tagging:Tagging",
 }
 
 VERBS = {
     "predict": "The model's answer for each line of text.",
 }
 """The commands that tasks declare, known here so that `--help` need not import them."""
+
+DOCUMENTS = ("conllu",)
+"""Their formats, beside lines of text."""
 
 
 def find(name: str) -> type[Task]:

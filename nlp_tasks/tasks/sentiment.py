@@ -16,11 +16,11 @@ import numpy as np
 from msgspec import Meta
 
 from nlp_tasks import recipe
-from nlp_tasks.data.rows import CHUNK, Row, chunks
+from nlp_tasks.data.rows import CHUNK, Counts, Row, chunks
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.recipe import NonNegative, Positive, Section, Share
-from nlp_tasks.tasks.task import Example, Loss, Signature, Task, Verb
+from nlp_tasks.tasks.task import Example, Inputs, Loss, Signature, Task, Verb
 
 if TYPE_CHECKING:
     import keras
@@ -144,21 +144,17 @@ def _answers(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     return rows
 
 
+def _label(answer: Mapping[str, Any]) -> str:
+    return f"{answer['label']}\t{answer['probability']:.4f}"
+
+
 class Sentiment(Task):
     """Texts to labels."""
 
     recipe_type = Recipe
-    headline: ClassVar[str] = "accuracy"
+    headline = "accuracy"
     order: ClassVar[tuple[str, ...]] = ("text", "label")
-    verbs: ClassVar[tuple[Verb, ...]] = (
-        Verb(
-            name="predict",
-            help="Label and probability of each line of text.",
-            signature="serving_default",
-            answers=_answers,
-            text=lambda answer: f"{answer['label']}\t{answer['probability']:.4f}",
-        ),
-    )
+    verbs = (Verb(name="predict", answers=_answers, text=_label, tsv=lambda text, answer: f"{text}\t{_label(answer)}"),)
 
     # Data
 
@@ -170,7 +166,7 @@ class Sentiment(Task):
             "label": (data.label_column,) if data.label_column else ("label",),
         }
 
-    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
+    def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Example]:
         for row in rows:
             label = row.fields["label"].strip()
             if not label:
@@ -461,7 +457,7 @@ class Sentiment(Task):
                 "labels": tf.tile(self.label_names[None], [rows, 1]),
             }
 
-        return {"serving_default": Signature(serving_default, ("texts",))}
+        return {"serving_default": Signature(serving_default, (tf.TensorSpec([None], tf.string, "texts"),))}
 
     def resources(self) -> list[Any]:
         ngram_keys = [self.ngrams.variable] if self._wide else []
@@ -470,7 +466,7 @@ class Sentiment(Task):
     # Scores
 
     def evaluate(
-        self, answer: Callable[[str, list[tuple[str, ...]]], dict[str, np.ndarray]], examples: Sequence[Example]
+        self, answer: Callable[[str, list[Inputs]], dict[str, np.ndarray]], examples: Sequence[Example]
     ) -> list[dict[str, Any]]:
         outputs = answer("serving_default", [example.inputs for example in examples])
         place = {label: index for index, label in enumerate(self.labels)}
@@ -485,7 +481,7 @@ class Sentiment(Task):
                     "answer": self.labels[int(probabilities.argmax())],
                     "loss": -float(np.log(max(chosen, 1e-12))),
                     "probabilities": [float(p) for p in probabilities],
-                    "length": len(example.inputs[0].split()),
+                    "length": len(str(example.inputs[0]).split()),
                 }
             )
         return results
@@ -494,13 +490,13 @@ class Sentiment(Task):
         gold = [self.labels.index(result["gold"]) for result in results]
         return scores.classification(gold, np.array([result["probabilities"] for result in results]), self.labels)
 
-    def baseline(self, train: Callable[[], Iterator[Example]], test: Sequence[Example]) -> tuple[str, Scores]:
+    def baseline(self, examples: Callable[[str], Iterator[Example]], test: Sequence[Example]) -> tuple[str, Scores]:
         """TF-IDF of 1-2-grams and logistic regression, scikit-learn's defaults."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
-        texts, labels = zip(*((example.inputs[0], example.target) for example in train()), strict=True)
+        texts, labels = zip(*((example.inputs[0], example.target) for example in examples("train")), strict=True)
         pipeline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=200))
         pipeline.fit(texts, labels)
         probabilities = pipeline.predict_proba([example.inputs[0] for example in test])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from nlp_tasks.data import formats
 from nlp_tasks.data.batching import Batch, plan
-from nlp_tasks.data.rows import Row, Where
+from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.recipe import Data, Recipe, Training
 
 if TYPE_CHECKING:
@@ -43,8 +44,35 @@ class Signature(NamedTuple):
     """A function that an export holds: tensors of strings in, `{name: tensor [batch, …]}` out."""
 
     function: Callable[..., dict[str, tf.Tensor]]
-    inputs: tuple[str, ...]
-    """Names of its inputs, each `<string>[batch]`."""
+    inputs: tuple[tf.TensorSpec, ...]
+    """With their names: `<string>[batch]` for texts, `<string>[batch, longest]` for texts in tokens, padded by ""."""
+
+
+Inputs = tuple[str | tuple[str, ...], ...]
+"""What a model is given for one example, in the order of `encode`'s arguments: each a text, or the tokens of one."""
+
+
+class Asked(NamedTuple):
+    """A text of a document."""
+
+    inputs: Inputs
+    kept: Any
+    """What is needed to write it back."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A format in which a text is more than a line, such as CoNLL-U.
+
+    Attributes:
+        signature: which function of the export answers.
+        read: from raw lines and the name of their file.
+        write: from what was kept of a text, and its answer.
+    """
+
+    signature: str
+    read: Callable[[Iterable[bytes], str], Iterator[Asked]]
+    write: Callable[[Any, dict[str, Any]], bytes]
 
 
 @dataclass(frozen=True)
@@ -53,24 +81,27 @@ class Verb:
 
     Attributes:
         name: of the command.
-        help: one line.
-        signature: which function of the export answers.
-        answers: from its outputs (`{name: array [batch, …]}`) to one JSON-able dict a row.
+        answers: from outputs (`{name: array [batch, …]}`) to one JSON-able dict a row.
         text: such a dict as a line for a terminal.
+        tsv: a text and such a dict as lines of a table.
+        signature: which function of the export answers texts.
+        tokens: which one answers texts that come in tokens; empty where none does.
+        documents: further formats by name.
     """
 
     name: str
-    help: str
-    signature: str
     answers: Callable[[Mapping[str, np.ndarray]], list[dict[str, Any]]]
     text: Callable[[dict[str, Any]], str]
+    tsv: Callable[[str, dict[str, Any]], str]
+    signature: str = "serving_default"
+    tokens: str = ""
+    documents: Mapping[str, Document] = field(default_factory=dict)
 
 
 class Example(NamedTuple):
-    """A typed record. Tasks with more than texts and a label declare their own, with `inputs` and `where`."""
+    """A typed record. Tasks with more than inputs and a target declare their own, with `inputs` and `where`."""
 
-    inputs: tuple[str, ...]
-    """The strings that the model is given, in the order of `encode`'s arguments."""
+    inputs: Inputs
     target: Any
     where: Where
 
@@ -83,23 +114,37 @@ class Task(ABC):
     """
 
     recipe_type: ClassVar[type[Recipe]] = Recipe
-    verbs: ClassVar[tuple[Verb, ...]] = ()
-    headline: ClassVar[str]
-    """The score that tables show."""
+    scored: ClassVar[str] = "serving_default"
+    """The signature that takes an example's inputs: scoring calls it."""
     order: ClassVar[tuple[str, ...]]
     """Columns of a file without header line; the first decides the side of a held-out row."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe: Any = recipe
 
+    @property
+    @abstractmethod
+    def headline(self) -> str:
+        """The score that tables show."""
+
+    @property
+    def verbs(self) -> tuple[Verb, ...]:
+        """The commands over a trained model; they need no resources."""
+        return ()
+
     @classmethod
     @abstractmethod
     def columns(cls, data: Data) -> Mapping[str, Sequence[str]]:
         """The columns of a row, each with the names that a header may call it by."""
 
+    @staticmethod
+    def read_file(path: Path, columns: formats.Columns, order: Sequence[str], counts: Counts) -> Iterator[Row]:
+        """How files become rows; arguments as in `nlp_tasks.data.formats.read_file`."""
+        return formats.read_file(path, columns, order, counts)
+
     @abstractmethod
-    def read(self, rows: Iterable[Row]) -> Iterator[Any]:
-        """Rows to typed examples. Raises UserError, with the row's place, at what it cannot take."""
+    def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Any]:
+        """Rows to typed examples. Raises UserError, with the row's place, at what it cannot take; counts what it leaves out or mends."""
 
     @abstractmethod
     def prepare(self, examples: Callable[[], Iterator[Any]], folder: Path) -> None:
@@ -111,11 +156,11 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, *strings: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-        """In graph: `<string>[batch]` each → fields, ragged or dense. The one encoding, also inside the export."""
+        """In graph: inputs, as `scored` takes them → fields, ragged or dense. The one encoding, also inside the export."""
 
     @abstractmethod
     def targets(self, examples: Sequence[Any]) -> Mapping[str, np.ndarray | Ragged]:
-        """The gold fields of a batch of examples. Raises UserError at a target never seen in training."""
+        """The gold fields of a batch of examples. Raises UserError at a target that cannot be scored."""
 
     @property
     @abstractmethod
@@ -158,7 +203,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(
-        self, answer: Callable[[str, list[tuple[str, ...]]], dict[str, np.ndarray]], examples: Sequence[Any]
+        self, answer: Callable[[str, list[Inputs]], dict[str, np.ndarray]], examples: Sequence[Any]
     ) -> list[dict[str, Any]]:
         """One JSON-able result an example, from `answer(signature, inputs)`."""
 
@@ -166,6 +211,6 @@ class Task(ABC):
     def score(self, results: Sequence[dict[str, Any]]) -> Scores:
         """Scores of the results of `evaluate`."""
 
-    def baseline(self, train: Callable[[], Iterator[Any]], test: Sequence[Any]) -> tuple[str, Scores] | None:
-        """Name and scores of a simple model fitted on the same data, for the same test examples."""
+    def baseline(self, examples: Callable[[str], Iterator[Any]], test: Sequence[Any]) -> tuple[str, Scores] | None:
+        """Name and scores of a simple model for the test examples, fitted on `examples("train")`, chosen on `examples("validation")`."""
         return None

@@ -1,8 +1,25 @@
-"""Ragged rows in graph: cut to a length, padded for a model."""
+"""Ragged rows: cut to a length, padded for a model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
+
+
+def strings(column: Sequence[str | Sequence[str]], rank: int) -> tf.Tensor:
+    """Texts as a signature takes them: `<string>[batch]`, or in tokens `<string>[batch, longest]`, padded by "", at least one column.
+
+    A text where tokens are asked for is split at white space; tokens where a text is asked for are joined by a space.
+    """
+    if rank == 1:
+        return tf.constant([text if isinstance(text, str) else " ".join(text) for text in column], tf.string, [len(column)])
+    rows = [text.split() if isinstance(text, str) else text for text in column]
+    padded = np.full([len(rows), max(map(len, rows), default=0) or 1], "", object)
+    for row, tokens in zip(padded, rows, strict=True):
+        row[: len(tokens)] = tokens
+    return tf.constant(padded, tf.string)
 
 
 def both_ends(ids: tf.RaggedTensor, limit: int, share_from_start: float) -> tf.Tensor:
@@ -24,7 +41,7 @@ def keep(values: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
 
 
 def padded(values: tf.RaggedTensor) -> tf.Tensor:
-    """`<int32>[batch, longest, …]`, padded by 0; at least one column."""
+    """`[batch, longest, …]`, padded by 0 or ""; at least one column."""
     dense = values.to_tensor()
     empty = tf.maximum(0, 1 - tf.shape(dense)[1])
     return tf.pad(dense, [[0, 0], [0, empty], *[[0, 0]] * (dense.shape.rank - 2)])

@@ -40,6 +40,32 @@ class Tokens(NamedTuple):
     character_ends: tf.RaggedTensor
 
 
+class Decoded(NamedTuple):
+    """Texts as characters, flat over the batch, with runs marked: a run is a token, or one white space."""
+
+    texts: tf.Tensor
+    """`<string>[batch]`: with blank strings replaced."""
+    codes: tf.RaggedTensor
+    """`<int32>[batch, (characters)]`."""
+    rows: tf.Tensor
+    """`<int64>[characters]`: the text of each character."""
+    byte_offsets: tf.Tensor
+    """`<int64>[characters]`: where it starts in its text."""
+    visible: tf.Tensor
+    """`<bool>[characters]`: whether it is no white space."""
+    starts: tf.Tensor
+    """`<bool>[characters]`: whether a run starts here."""
+
+    def spans(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """First character of each token and the one behind it, `<int64>[tokens]` each, flat over the batch."""
+        first = tf.cast(tf.where(self.starts)[:, 0], tf.int64)
+        # A token ends where the next token or white space starts; white space was marked as a start of its own.
+        count = tf.reshape(tf.size(self.starts, tf.int64), [1])
+        end = tf.concat([first[1:], count[: tf.size(first)]], 0)
+        is_token = tf.gather(self.visible, first)
+        return tf.boolean_mask(first, is_token), tf.boolean_mask(end, is_token)
+
+
 @functools.cache
 def character_classes() -> np.ndarray:
     """`<uint8>[0x110000]`: the class of each code point."""
@@ -77,30 +103,35 @@ class Tokenizer:
 
     def __call__(self, texts: tf.Tensor) -> Tokens:
         """Args: texts `<string>[batch]`, any bytes: what is no UTF-8 becomes U+FFFD."""
+        return self.tokens(self.decode(texts))
+
+    def decode(self, texts: tf.Tensor) -> Decoded:
+        """Characters and where runs start, from which `tokens` makes the tokens."""
         for string in self._blank:
             escaped = "".join(c if c.isalnum() or ord(c) > 127 else f"\\x{{{ord(c):x}}}" for c in string)
             spaces = "".join(_SPACES[len(c.encode())] for c in string)
             texts = tf.strings.regex_replace(texts, escaped, spaces)
         codes, byte_offsets = tf.strings.unicode_decode_with_offsets(texts, "UTF-8")
         rows, flat = codes.value_rowids(), codes.values
-        count = tf.size(flat)
         classes = tf.cast(tf.gather(self.table, flat), tf.int32)
-        starts_row = tf.concat([tf.ones([tf.minimum(count, 1)], tf.bool), rows[1:] != rows[:-1]], 0)
+        starts_row = tf.concat([tf.ones([tf.minimum(tf.size(flat), 1)], tf.bool), rows[1:] != rows[:-1]], 0)
         classes, starts = _boundaries(classes, starts_row)
-        first = tf.cast(tf.where(starts)[:, 0], tf.int64)
-        # A token ends where the next token or white space starts; white space was marked as a start of its own.
-        end = tf.concat([first[1:], tf.cast(tf.reshape(count, [1]), tf.int64)[: tf.size(first)]], 0)
-        is_token = tf.gather(classes, first) != SPACE
-        first, end = tf.boolean_mask(first, is_token), tf.boolean_mask(end, is_token)
+        return Decoded(texts, codes, rows, byte_offsets.values, classes != SPACE, starts)
+
+    def tokens(self, decoded: Decoded) -> Tokens:
+        """Tokens where the runs start that `decoded.starts` names."""
+        _, codes, rows, byte_offsets, visible, _ = decoded
+        count = tf.size(codes.values)
+        first, end = decoded.spans()
         token_rows = tf.gather(rows, first)
         # Tokens lie side by side, with white space alone between them: their characters are all that is no white space.
         splits = tf.concat([tf.zeros([1], tf.int64), tf.cumsum(end - first)], 0)
-        characters = tf.RaggedTensor.from_row_splits(tf.boolean_mask(flat, classes != SPACE), splits, validate=False)
+        characters = tf.RaggedTensor.from_row_splits(tf.boolean_mask(codes.values, visible), splits, validate=False)
         text = tf.strings.unicode_encode(characters, "UTF-8")
         if self._lowercase:
             text = tf.strings.lower(text, encoding="utf-8")
-        sizes = tf.cast(tf.strings.length(texts), tf.int64)
-        ends_of_characters = tf.concat([byte_offsets.values[1:], tf.zeros([tf.minimum(count, 1)], tf.int64)], 0)
+        sizes = tf.cast(tf.strings.length(decoded.texts), tf.int64)
+        ends_of_characters = tf.concat([byte_offsets[1:], tf.zeros([tf.minimum(count, 1)], tf.int64)], 0)
         ends_row = tf.concat([rows[1:] != rows[:-1], tf.ones([tf.minimum(count, 1)], tf.bool)], 0)
         ends_of_characters = tf.where(ends_row, tf.gather(sizes, rows), ends_of_characters)
         row_start = tf.gather(codes.row_starts(), token_rows)
@@ -110,7 +141,7 @@ class Tokenizer:
 
         return Tokens(
             ragged(text),
-            ragged(tf.gather(byte_offsets.values, first)),
+            ragged(tf.gather(byte_offsets, first)),
             ragged(tf.gather(ends_of_characters, end - 1)),
             ragged(first - row_start),
             ragged(end - row_start),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -26,12 +26,19 @@ def count_tokens(batches: Iterable[tf.Tensor]) -> Counter[bytes]:
 
 def write_vocabulary(path: Path, counts: Counter[bytes], *, minimum_count: int, size: int) -> None:
     """Writes `token<TAB>count` lines, most frequent first, equal counts in byte order."""
-    kept = [(token, count) for token, count in counts.items() if count >= minimum_count]
+    kept = [(token, count) for token, count in counts.items() if count >= minimum_count and not {*b"\t\n"} & {*token}]
     kept = sorted(kept, key=lambda item: (-item[1], item[0]))[:size]
     if not kept:
         raise UserError("no token of the training data gets into the vocabulary",
                         f"is the text empty? text.minimum_count is {minimum_count}")  # fmt: skip
     path.write_bytes(b"".join(token + b"\t%d\n" % count for token, count in kept))
+
+
+def read_vocabulary(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Tokens and counts, in the order of their ids."""
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        token, count = line.split(b"\t")
+        yield token, int(count)
 
 
 class Vocabulary:
@@ -42,13 +49,11 @@ class Vocabulary:
     """
 
     def __init__(self, path: Path) -> None:
-        lines = path.read_bytes().split(b"\n")[:-1]
         self.tokens: list[str] = []
         self.counts: list[int] = []
-        for line in lines:
-            token, count = line.split(b"\t")
+        for token, count in read_vocabulary(path):
             self.tokens.append(token.decode())
-            self.counts.append(int(count))
+            self.counts.append(count)
         file = tf.lookup.TextFileInitializer(
             str(path), tf.string, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, delimiter="\t"
         )

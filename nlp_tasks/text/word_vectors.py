@@ -1,14 +1,20 @@
-"""Word vectors counted, not descended: positive pointwise mutual information and a truncated singular value decomposition."""
+"""Word vectors that need no descent: counted on the training texts, or read from a file."""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
+from nlp_tasks.errors import UserError
+
 
 def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, features: int, *, window: int = 5) -> np.ndarray:
-    """Vectors of words from the company they keep (Levy, Goldberg & Dagan 2015, sections 2.2 and 3).
+    """Vectors of words from the company they keep: positive pointwise mutual information and a truncated singular value decomposition
+    (Levy, Goldberg & Dagan 2015, sections 2.2 and 3).
 
     Co-occurrences within `window` tokens count 1 / distance; context counts are smoothed by the power 0.75; the vectors are
     `U √S` of the PPMI matrix, scaled to a root mean square of 0.1.
@@ -49,3 +55,58 @@ def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, fe
     vectors[~seen] = 0  # the decomposition leaves 1e-14 there
     spread = np.sqrt(np.square(vectors[seen]).mean()) if seen.any() else 0.0
     return vectors * np.float32(0.1 / spread) if spread > 0 else vectors
+
+
+def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
+    """Word vectors in the text format of GloVe (word and numbers, separated by spaces) or word2vec (the same after a line that holds the
+    number of words and of features). A file that ends in .gz is unpacked.
+
+    Returns:
+        The words in their order, and `<float32>[words, features]`; of a word that comes twice the first.
+
+    Raises:
+        UserError: missing or empty file, a line with another number of features: with file:line.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}", "data.vectors names a file of word vectors as text (GloVe, word2vec; .gz too)")
+    vectors: dict[str, np.ndarray] = {}
+    features = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                cells = raw.decode("utf-8", "replace").rstrip(" \r\n").split(" ")
+                if number == 1 and len(cells) == 2 and all(cell.isdecimal() and len(cell) < 10 for cell in cells):
+                    features = int(cells[1])
+                    continue
+                features = features or len(cells) - 1
+                vector = _vector(cells, features)
+                if vector is None:
+                    received = f"{cells[0][:40]!r} is followed by {len(cells) - 1} columns"
+                    raise UserError(f"{path}:{number}: expected a word and {features} numbers; {received}",
+                                    "is the file cut off, or no file of word vectors?")  # fmt: skip
+                vectors.setdefault(" ".join(cells[:-features]), vector)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read: {error}", "is it a whole .gz file?") from None
+    if not vectors:
+        raise UserError(f"{path}: no word vectors in it", "data.vectors names a file of word vectors as text (GloVe, word2vec)")
+    return list(vectors), np.stack(list(vectors.values()))
+
+
+def _vector(cells: list[str], features: int) -> np.ndarray | None:
+    """The last `features` cells as numbers; None where they are none, or where there is a number too many."""
+    if features < 1 or len(cells) <= features or (len(cells) > features + 1 and _number(cells[-features - 1])):
+        return None
+    try:
+        with np.errstate(over="ignore"):  # what is too large is infinite
+            vector = np.array(cells[-features:], np.float32)
+    except ValueError:
+        return None
+    return vector if np.isfinite(vector).all() else None
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

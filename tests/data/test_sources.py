@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.dataset_builders.conll.conllu_dataset_builder_utils import UNIVERSAL_DEPENDENCIES_FEATURES
 
 from nlp_tasks.data.rows import Counts
 from nlp_tasks.data.sources import Files, Source, TensorFlowDatasets, ToyWorld, open_source
@@ -106,19 +107,25 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
         "sentence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=["bad", "good"]), "idx": np.int32,
     })  # fmt: skip
 
-    place = folder / "made_up" / "plain" / "1.0.0"
+    prepare(folder, "made_up/plain/1.0.0", features, {
+        split: [{"sentence": text, "label": label, "idx": index} for index, (text, label) in enumerate(rows)]
+        for split, rows in splits.items()
+    })  # fmt: skip
+    return str(folder)
+
+
+def prepare(folder: Path, name: str, features: tfds.features.FeaturesDict, splits: dict[str, list[dict[str, Any]]]) -> None:
+    place = folder / name
     place.mkdir(parents=True)
+    short = place.parts[-3]
     for split, rows in splits.items():
-        with tf.io.TFRecordWriter(str(place / f"made_up-{split}.tfrecord-00000-of-00001")) as writer:
-            for index, (text, label) in enumerate(rows):
-                writer.write(
-                    features.serialize_example(features.encode_example({"sentence": text, "label": label, "idx": index}))
-                )
+        with tf.io.TFRecordWriter(str(place / f"{short}-{split}.tfrecord-00000-of-00001")) as writer:
+            for row in rows:
+                writer.write(features.serialize_example(features.encode_example(row)))
     tfds.folder_dataset.write_metadata(
         data_dir=str(place), features=features, filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
         split_infos=[tfds.core.SplitInfo(name=split, shard_lengths=[len(rows)], num_bytes=0) for split, rows in splits.items()],
     )  # fmt: skip
-    return str(folder)
 
 
 def catalogue(
@@ -193,6 +200,45 @@ def test_what_is_not_prepared_is_refused_at_once_with_what_to_run(name: str, tmp
     assert not (tmp_path / "data").exists()
 
 
+WORDS = {"words": ("tokens",), "tags": ("tags", "upos")}
+
+
+def tagged(source: Source, split: str) -> list[tuple[Any, Any, str]]:
+    return [(row.fields["words"], row.fields["tags"], str(row.where)) for row in source.rows(split, Counts())]
+
+
+def test_sequences_become_tuples(tmp_path: Path) -> None:
+    text, tag = tfds.features.Text(), tfds.features.ClassLabel(names=["NOUN", "VERB"])
+    features = tfds.features.FeaturesDict({"tokens": tfds.features.Sequence(text), "tags": tfds.features.Sequence(tag)})
+    rows = [{"tokens": ["é", "b"], "tags": ["VERB", 0]}, {"tokens": [], "tags": []}, {"tokens": [""], "tags": [1]}]
+    prepare(tmp_path, "made_up/tagged/1.0.0", features, {"train": rows, "blind": [{"tokens": ["a"], "tags": [-1]}]})
+    source, place = catalogue("made_up/tagged", str(tmp_path), WORDS), "tfds:made_up/tagged/train"
+    assert tagged(source, "train") == [
+        (("é", "b"), ("VERB", "NOUN"), f"{place}:1"), ((), (), f"{place}:2"), (("",), ("VERB",), f"{place}:3"),
+    ]  # fmt: skip
+    assert "tfds:made_up/tagged/blind:1: the label is withheld" in refusal(tagged, source, "blind").message
+
+
+def test_what_is_no_word_of_a_treebank_is_left_out(tmp_path: Path) -> None:
+    """The multi-word token "du" of "de" and "le", and an empty node: only they have no head."""
+    features = tfds.features.FeaturesDict(UNIVERSAL_DEPENDENCIES_FEATURES)
+    other = {"lemmas": [], "xpos": [], "feats": [], "deprel": [], "deps": [], "misc": []}
+    rows = [
+        {"tokens": ["vient", "du", "de", "le", "nord", "vient"], "upos": ["VERB", "_", "NOUN", "NOUN", "NOUN", "VERB"],
+         "head": ["0", "None", "4", "4", "1", "None"], "idx": "s1", "text": "vient du nord", **other},
+        {"tokens": ["None"], "upos": ["NOUN"], "head": ["0"], "idx": "s2", "text": "None", **other},
+        {"tokens": ["du"], "upos": ["_"], "head": ["None"], "idx": "s3", "text": "du", **other},
+    ]  # fmt: skip
+    prepare(tmp_path, "universal_dependencies/fr_gsd/1.0.1", features, {"train": rows})
+    source, place = catalogue("universal_dependencies/fr_gsd", str(tmp_path), WORDS), "tfds:universal_dependencies/fr_gsd/train"
+    assert tagged(source, "train") == [
+        (("vient", "de", "le", "nord"), ("VERB", "NOUN", "NOUN", "NOUN"), f"{place}:1"),
+        (("None",), ("NOUN",), f"{place}:2"), ((), (), f"{place}:3"),
+    ]  # fmt: skip
+    prepare(tmp_path, "made_up/treebank/1.0.0", features, {"train": rows})
+    assert len(tagged(catalogue("made_up/treebank", str(tmp_path), WORDS), "train")[0][0]) == 6
+
+
 # The toy world, and which source is which
 
 
@@ -211,3 +257,23 @@ def test_the_source_is_the_one_that_the_recipe_names(data_dir: str) -> None:
         assert type(open_source(Data(source=name), "sentiment", COLUMNS, ORDER, data_dir)) is kind
     error = refusal(open_source, Data(source="file"), "sentiment", COLUMNS, ORDER, None)
     assert error.message == "data.source = 'file': not a known source"
+
+
+def test_a_toy_world_of_another_task_is_named() -> None:
+    source = open_source(Data(source="toy_world:ner"), "tagging", WORDS, ("words", "tags"), None)
+    row = next(iter(source.rows("test", Counts())))
+    assert set(row.fields) == {"words", "tags"}
+    assert len(row.fields["words"]) == len(row.fields["tags"])
+    assert str(row.where) == "toy_world/test:1"
+    other = open_source(Data(source="toy_world:pos_tagging"), "tagging", WORDS, ("words", "tags"), None)
+    assert source.fingerprint("test") != other.fingerprint("test")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("pos_taging", "did you mean pos_tagging?"), ("Zürich", "choose one of: ner, "), ("__init__", ""), ("../ner", "")],
+)
+def test_a_misspelt_toy_world_is_refused(name: str, hint: str) -> None:
+    error = refusal(open_source, Data(source=f"toy_world:{name}"), "tagging", WORDS, ("words", "tags"), None)
+    assert error.message == f'data.source = "toy_world:{name}": no such world'
+    assert error.hint.startswith(hint)

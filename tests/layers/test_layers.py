@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_tasks import layers
+from nlp_tasks.layers.crf import Chain
 from nlp_tasks.layers.dropout import Noise, random_bytes
 from nlp_tasks.layers.model import variables_by_name
 
@@ -20,6 +22,9 @@ IDS, FEATURES, UNITS, CLASSES = 12, 3, 4, 3
 LENGTHS = np.array([5, 0, 3, 1], np.int32)
 TIME = int(LENGTHS.max())
 COUNTS = np.array([[0, 0, 0], *([i % 3, 2 * (i % 2), 1 + i % 4] for i in range(1, IDS))])
+SPELLED = np.array([[0, 0, 0], *([i, 12 - i, 0] for i in range(1, IDS))], np.int32)
+SPELLED[[6, 10], 1] = SPELLED[11, :2] = 0
+"""Characters of each id: two, or one, or none."""
 
 
 class Batch(NamedTuple):
@@ -89,6 +94,36 @@ def stack() -> layers.Stack:
     return layers.Stack(both, layers.MinGRU(2 * UNITS), residual=True, dropout=0.3)
 
 
+def spelled(*networks: Callable[[], Any], **options: Any) -> Case:
+    def make() -> layers.CharacterEncoder:
+        return layers.CharacterEncoder(IDS, FEATURES, *(network() for network in networks), **options)
+
+    return Case(make, lambda layer, batch: layer(tf.constant(SPELLED[batch.ids])))
+
+
+def both_ends() -> layers.Bidirectional:
+    return layers.Bidirectional(layers.LSTM(UNITS), layers.LSTM(UNITS))
+
+
+def convolutions() -> tuple[Callable[[], Any], ...]:
+    return tuple(functools.partial(layers.Convolution, UNITS, width) for width in (2, 1))
+
+
+def tag_sequences(function: Callable[..., tf.Tensor], kind: str, *, gold: bool = False) -> Case:
+    """A function of a chain, logits and lengths; kind: whether it says something of tokens or of rows."""
+    chain = Chain(*(tf.constant(pattern(*shape)) for shape in ((CLASSES,), (CLASSES, CLASSES), (CLASSES,))))
+
+    def call(layer: Any, batch: Batch) -> tf.Tensor:
+        return layer(chain, tf.constant(batch.vectors), *([tf.constant(batch.ids % CLASSES)] if gold else []), batch.lengths)
+
+    return Case(lambda: function, **{kind: call})
+
+
+def likelihood(layer: layers.CRF, batch: Batch) -> tf.Tensor:
+    logits, tags = tf.convert_to_tensor(batch.vectors), tf.convert_to_tensor(batch.ids) % CLASSES
+    return layers.log_likelihood(layer(logits), logits, tags, batch.lengths)
+
+
 def windows() -> layers.Windows:
     return layers.Windows(layers.Bidirectional(layers.GRU(UNITS), layers.GRU(UNITS)), 2)
 
@@ -103,6 +138,8 @@ def n_grams(counts: Array | None) -> Case:
 
 CASES = {
     "Embedding": Case(lambda: layers.Embedding(IDS, FEATURES), lambda layer, batch: layer(batch.ids)),
+    "CharacterEncoder": spelled(*convolutions()),
+    "CharacterEncoder-lstm": spelled(both_ends),
     "Dropout": Case(lambda: layers.Dropout(0.5, name="a"), lambda layer, batch: layer(batch.vectors, noise(batch))),
     "Dropout-shared": Case(
         lambda: layers.Dropout(0.5, shared_time=True, name="a"), lambda layer, batch: layer(batch.vectors, noise(batch))
@@ -126,13 +163,19 @@ CASES = {
     "mean_pooling": pooling(layers.mean_pooling),
     "last_pooling": pooling(layers.last_pooling),
     "AttentionPooling": pooling(layers.AttentionPooling(UNITS)),
+    "CRF": Case(lambda: layers.CRF(CLASSES), rows=likelihood),
+    "sequence_score": tag_sequences(layers.sequence_score, "rows", gold=True),
+    "log_partition": tag_sequences(layers.log_partition, "rows"),
+    "log_likelihood": tag_sequences(layers.log_likelihood, "rows", gold=True),
+    "marginals": tag_sequences(layers.marginals, "tokens"),
+    "viterbi": tag_sequences(layers.viterbi, "tokens"),
     "BagOfNgrams": n_grams(COUNTS),
     "BagOfNgrams-linear": n_grams(None),
 }
 TRAINED = [
-    "Embedding", "Convolution-1", "Convolution-4", "SimpleRNN", "LSTM", "LSTM-plain", "LSTM-peephole", "GRU", "GRU-plain",
-    "GRU-simplified", "MinGRU", "MinGRU-plain", "Stack", "Bidirectional", "Windows", "AttentionPooling",
-    "BagOfNgrams", "BagOfNgrams-linear",
+    "Embedding", "CharacterEncoder", "CharacterEncoder-lstm", "Convolution-1", "Convolution-4", "SimpleRNN", "LSTM", "LSTM-plain",
+    "LSTM-peephole", "GRU", "GRU-plain", "GRU-simplified", "MinGRU", "MinGRU-plain", "Stack", "Bidirectional", "Windows",
+    "AttentionPooling", "CRF", "BagOfNgrams", "BagOfNgrams-linear",
 ]  # fmt: skip
 
 
@@ -407,6 +450,75 @@ def test_embeddings_are_rows_of_the_table_and_their_gradient_is_sparse() -> None
     assert isinstance(tape.gradient(vectors, layer.table.value), tf.IndexedSlices)
 
 
+@pytest.mark.parametrize("tuned", [True, False])
+def test_embeddings_that_are_not_tuned_have_nothing_to_train(tuned: bool) -> None:
+    layer = layers.Embedding(IDS, FEATURES, initial=pattern(IDS, FEATURES), tuned=tuned)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(batch().ids))
+    assert len(layer.variables) == 1  # saved all the same
+    assert len(layer.trainable_variables) == len(tape.watched_variables()) == tuned
+    assert np.isfinite(loss)
+
+
+# Characters
+
+
+every_network = pytest.mark.parametrize("networks", [convolutions(), (both_ends,)], ids=["convolution", "lstm"])
+
+
+@every_network
+def test_words_are_read_by_their_characters(networks: tuple[Callable[[], Any], ...]) -> None:
+    layer = built(spelled(*networks))
+    table = np.float32(layer.embedding.table)
+    found = layer(SPELLED.reshape(2, IDS // 2, 3)).numpy()
+    assert found.shape == (2, IDS // 2, 2 * UNITS)
+    for word, vector in zip(SPELLED, found.reshape(IDS, -1), strict=True):
+        vectors, length = table[None, word[word > 0]], np.int32([(word > 0).sum()])
+        if not length:
+            expected = np.zeros(2 * UNITS)
+        elif len(networks) == 1:
+            expected = np.concatenate([state[0][0] for state in layer.network_1(vectors, length)[1]])
+        else:
+            expected = np.concatenate(
+                [network(vectors, length)[0].numpy().max(0) for network in (layer.network_1, layer.network_2)]
+            )
+        np.testing.assert_allclose(vector, expected, rtol=1e-5, atol=1e-6)
+
+
+@every_network
+def test_each_distinct_word_once_is_each_word_by_itself(networks: tuple[Callable[[], Any], ...]) -> None:
+    cases = [spelled(*networks, distinct=distinct) for distinct in (True, False)]
+    once, each = (built(case) for case in cases)
+    assert_close(cases[0].results(once, batch()), cases[1].results(each, batch()))
+    assert_close(gradients(cases[0], once, batch()), gradients(cases[1], each, batch()))
+
+
+@every_network
+def test_more_padding_of_characters_changes_nothing(networks: tuple[Callable[[], Any], ...]) -> None:
+    layer = built(spelled(*networks))
+    characters = SPELLED[batch().ids]
+    expected = layer(characters)
+    for more in (-1, 4):  # the last one of each word is padding already
+        padded = np.pad(characters, [(0, 0), (0, 0), (0, 4)])[..., : 3 + more]
+        np.testing.assert_allclose(layer(padded), expected, rtol=1e-5, atol=1e-6)
+
+
+@every_network
+def test_no_characters_give_zeros(networks: tuple[Callable[[], Any], ...]) -> None:
+    layer = built(spelled(*networks))
+    for shape in ((0, 3, 3), (2, 1, 3), (1, 2, 1)):
+        np.testing.assert_array_equal(layer(np.zeros(shape, np.int32)), np.zeros([*shape[:2], 2 * UNITS]))
+
+
+@pytest.mark.parametrize("distinct", [True, False])
+def test_characters_are_read_in_a_graph_of_unknown_shapes(distinct: bool) -> None:
+    layer = built(spelled(*convolutions(), distinct=distinct))
+    signature = [tf.TensorSpec([None, None, 3], tf.int32)]
+    read = tf.function(layer, input_signature=signature, autograph=False, jit_compile=not distinct)
+    for given in (batch(), batch().row(1)):
+        np.testing.assert_allclose(read(SPELLED[given.ids]), layer(SPELLED[given.ids]), rtol=1e-5, atol=1e-6)
+
+
 # Randomness by address
 
 
@@ -513,6 +625,17 @@ def test_padding_is_never_replaced() -> None:
     replaced = layers.TokenDropout(0.5, 7, name="a")(ids, given).numpy()
     np.testing.assert_array_equal(replaced[:, [1, 3]], 0)
     assert 7 in replaced
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 5), (5, 5), (0, 2), (6, 5), (7, 2**31 - 1)])
+def test_only_ids_within_the_bounds_are_replaced(first: int, last: int) -> None:
+    ids = tf.constant([[0, 1, 2, 3, 4, 5, 6, 7]] * 50)
+    given = Noise(tf.constant(1, tf.uint32), tf.constant(range(50), tf.uint32))
+    anywhere = layers.TokenDropout(0.5, 9, name="a")(ids, given).numpy()
+    replaced = layers.TokenDropout(0.5, 9, first=first, last=last, name="a")(ids, given).numpy()
+    among = (ids.numpy() >= max(1, first)) & (ids.numpy() <= last)
+    np.testing.assert_array_equal(replaced, np.where(among, anywhere, ids))
+    assert (9 in replaced) == among.any()
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])

@@ -1,0 +1,544 @@
+"""Sequence tagging: one tag a word, such as its part of speech, or tags that write spans, such as names.
+
+A word is known by its vector, by its characters and, where a file of vectors is given, by what others counted of it; a bidirectional
+recurrent network reads the sentence; a softmax or a conditional random field chooses the tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from msgspec import Meta
+
+from nlp_tasks import recipe
+from nlp_tasks.data import sentences, spans
+from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
+from nlp_tasks.errors import UserError
+from nlp_tasks.lazy import lazy
+from nlp_tasks.progress import tell
+from nlp_tasks.recipe import Positive, Section, Share
+from nlp_tasks.tasks import tagging_baselines
+from nlp_tasks.tasks.task import Asked, Document, Inputs, Loss, Signature, Task, Verb
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from nlp_tasks import layers, scores
+    from nlp_tasks.data.store import Ragged
+    from nlp_tasks.layers import Noise
+    from nlp_tasks.scores import Scores
+    from nlp_tasks.text import characters, learned_tokenizer, ragged, vocabulary, word_vectors
+else:
+    keras, tf = lazy("keras"), lazy("tensorflow")
+    layers, scores = lazy("nlp_tasks.layers"), lazy("nlp_tasks.scores")
+    characters, ragged = lazy("nlp_tasks.text.characters"), lazy("nlp_tasks.text.ragged")
+    learned_tokenizer, vocabulary = lazy("nlp_tasks.text.learned_tokenizer"), lazy("nlp_tasks.text.vocabulary")
+    word_vectors = lazy("nlp_tasks.text.word_vectors")
+
+
+class Data(recipe.Data, frozen=True, kw_only=True):
+    """`[data]`: tags: the column that holds the tags: of CoNLL-U "upos" or "xpos"; a TFDS set may call it otherwise ("ner_tags").
+
+    columns: the columns of a column file, from left to right; "words" and "tags" are read.
+    also: further columns of tags, such as "xpos" and "feats", that are learned beside, because they say something about the words.
+    scheme: "tags" gives each word a tag of its own; "bio" and "bioes" write spans.
+    vectors: a file of word vectors as text (GloVe, word2vec; .gz too), below directory.
+    """
+
+    tags: str = "upos"
+    columns: tuple[str, ...] = ("words", "tags")
+    also: tuple[str, ...] = ()
+    scheme: Literal["tags", "bio", "bioes"] = "tags"
+    vectors: str = ""
+
+
+class Characters(Section, frozen=True, kw_only=True):
+    """network: how the characters of a word are read. longest: so many of them; of a longer word its two ends.
+
+    embedding: features of a character. widths, filters: of the convolution. units: of each direction of the LSTM.
+    """
+
+    network: Literal["convolution", "lstm", "none"] = "convolution"
+    longest: Positive = 24
+    embedding: Positive = 32
+    widths: Annotated[tuple[Positive, ...], Meta(min_length=1)] = (3,)
+    filters: Positive = 64
+    units: Positive = 50
+
+
+class Model(Section, frozen=True, kw_only=True):
+    """`[model]`: embedding: features of a word's vector. vectors: whether those of data.vectors stay as they are.
+
+    cell, units (of each direction), depth, bidirectional: the recurrent network.
+    output: "softmax" chooses each tag by itself (spans are kept well-formed), "crf" the best sequence.
+    spans: the tags that the model writes spans with inside; answers are always BIO.
+    singleton_dropout: how often a word that training has once is read as unknown, which trains the vector of unknown words.
+    token_dropout: the same for all words. embedding_dropout, dropout: shares left out before, and between and after, the layers.
+    """
+
+    embedding: Positive = 100
+    vectors: Literal["frozen", "tuned"] = "frozen"
+    characters: Characters = Characters()
+    cell: Literal["lstm", "gru", "min_gru"] = "lstm"
+    units: Positive = 200
+    depth: Positive = 1
+    bidirectional: bool = True
+    output: Literal["softmax", "crf"] = "softmax"
+    spans: Literal["bio", "bioes"] = "bioes"
+    singleton_dropout: Share = 0.5
+    token_dropout: Share = 0.0
+    embedding_dropout: Share = 0.3
+    dropout: Share = 0.5
+
+
+class Recipe(recipe.Recipe, frozen=True, kw_only=True):
+    data: Data
+    model: Model = Model()
+
+
+class Sentence(NamedTuple):
+    """A sentence in words, and the tag of each."""
+
+    inputs: tuple[tuple[str, ...]]
+    target: tuple[str, ...]
+    where: Where
+    also: tuple[tuple[str, ...], ...] = ()
+    """The tags of each column of data.also."""
+    text: str = ""
+    """What the words were split from, where that is known."""
+
+
+class Tagging(Task):
+    """Words to tags."""
+
+    recipe_type = Recipe
+    read_file = staticmethod(sentences.read_file)
+    scored = "tokens"
+    order: ClassVar[tuple[str, ...]] = ("words", "tags")
+
+    @property
+    def _writes_spans(self) -> bool:
+        return self.recipe.data.scheme != "tags"
+
+    @property
+    def headline(self) -> str:
+        return "span_f1" if self._writes_spans else "accuracy"
+
+    # Data
+
+    @classmethod
+    def columns(cls, data: recipe.Data) -> Mapping[str, Sequence[str]]:
+        assert isinstance(data, Data)
+        return {"words": ("words", "tokens", "form"), "tags": (data.tags, "tags")} | {name: (name,) for name in data.also}
+
+    def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Sentence]:
+        for row in rows:
+            words, tags = row.fields["words"], row.fields["tags"]
+            if not words:
+                counts.dropped["sentence without words"] += 1
+                continue
+            if self._writes_spans:
+                tags = self._spans(row, counts)
+            also = tuple(tuple(row.fields[name]) for name in self.recipe.data.also)
+            yield Sentence((tuple(words),), tuple(tags), row.where, also, row.text)
+
+    def _spans(self, row: Row, counts: Counts) -> list[str]:
+        """Tags in the scheme of the model; malformed sequences are read as conlleval reads them, and counted with their place."""
+        tags, scheme = row.fields["tags"], self.recipe.data.scheme
+        try:
+            found, problems = spans.read_tags(tags, scheme)
+        except ValueError as error:
+            wrong = next(i for i in range(len(tags)) if not _is_tag(tags[i], scheme))
+            raise UserError(f"{row.place(wrong)}: {error}", 'set data.scheme = "tags" if the tags write no spans, '
+                            "or data.columns if they stand in another column") from None  # fmt: skip
+        for index, problem in problems:
+            counts.mended.setdefault("malformed tag sequences mended", []).append(f"{row.place(index)}: {problem}")
+        return spans.write_tags(found, len(tags), self.recipe.model.spans)
+
+    # Resources: tags.json, vocabulary.tsv, forms.tsv, characters.json, tokenizer.tsv, vectors.npy
+
+    def prepare(self, examples: Callable[[], Iterator[Sentence]], folder: Path) -> None:
+        tags: set[str] = set()
+        also: dict[str, set[str]] = {name: set() for name in self.recipe.data.also}
+        forms: Counter[bytes] = Counter()
+        for sentence in examples():
+            tags.update(sentence.target)
+            for column, further in zip(also.values(), sentence.also, strict=True):
+                column.update(further)
+            forms.update(word.encode() for word in sentence.inputs[0])
+        if len(tags) < 2:
+            found = f"only one tag, {next(iter(tags))!r}" if tags else "no sentences"
+            raise UserError(
+                f"the training data has {found}", f"do the tags stand in the column data.tags = {self.recipe.data.tags!r}?"
+            )
+        if len(tags) > 1000:
+            raise UserError(f"the training data has {len(tags):,} different tags; is data.columns right?",
+                            'it names the columns of a file from left to right, for example ["words", "pos", "tags"]')  # fmt: skip
+        if self._writes_spans:  # every tag that a span of a known kind may need
+            kinds = {tag[2:] for tag in tags - {"O"}}
+            tags = {"O"} | {f"{prefix}-{kind}" for prefix in self.recipe.model.spans.upper().replace("O", "") for kind in kinds}
+        every = {"": sorted(tags), **{name: sorted(column) for name, column in also.items()}}
+        (folder / "tags.json").write_text(json.dumps(every, ensure_ascii=False, indent=1))
+        vocabulary.write_vocabulary(folder / "forms.tsv", forms, minimum_count=1, size=len(forms))
+        characters.write_characters(folder / "characters.json", (form.decode() for form in forms))
+        self._prepare_words(forms, folder)
+        texts = ((sentence.text, sentence.inputs[0]) for sentence in examples() if sentence.text)
+        learned_tokenizer.learn(texts, folder / "tokenizer.tsv", blank=self.recipe.text.blank)
+
+    def _prepare_words(self, forms: Counter[bytes], folder: Path) -> None:
+        """The words that have a vector: those of the training data, then those that only the file of vectors has, counted 0."""
+        text, data = self.recipe.text, self.recipe.data
+        counts: Counter[bytes] = Counter()
+        for chunk in chunks(forms, CHUNK):
+            for word, form in zip(self._word(tf.constant(chunk)).numpy(), chunk, strict=True):
+                counts[word] += forms[form]
+        path = folder / "vocabulary.tsv"
+        vocabulary.write_vocabulary(path, counts, minimum_count=text.minimum_count, size=text.vocabulary_size)
+        if not data.vectors:
+            return
+        names, vectors = word_vectors.read_vectors(data.path(data.vectors))
+        place = {name.encode(): index for index, name in enumerate(names)}
+        covered = [word for word in counts if word in place]
+        tell(f"vectors  {len(names):,} of {vectors.shape[1]} features; of the training data they know {len(covered) / len(counts):.1%} of "
+             f"the words, {sum(counts[word] for word in covered) / counts.total():.1%} of the text")  # fmt: skip
+        trained = dict(vocabulary.read_vocabulary(path))
+        every = Counter(dict.fromkeys(place, 0) | trained)
+        vocabulary.write_vocabulary(path, every, minimum_count=0, size=len(every))
+        table = np.zeros((vocabulary.FIRST + len(every), vectors.shape[1]), np.float32)
+        for index, (word, _) in enumerate(vocabulary.read_vocabulary(path), vocabulary.FIRST):
+            if word in place:
+                table[index] = vectors[place[word]]
+        np.save(folder / "vectors.npy", table)
+
+    def load(self, folder: Path) -> None:
+        every: dict[str, list[str]] = json.loads((folder / "tags.json").read_text())
+        self.tags = every.pop("")
+        self.also = every
+        self.vocabulary = vocabulary.Vocabulary(folder / "vocabulary.tsv")
+        self.forms = {form.decode() for form, _ in vocabulary.read_vocabulary(folder / "forms.tsv")}
+        self.characters = characters.Characters(folder / "characters.json", self.recipe.model.characters.longest)
+        self.tokenizer = learned_tokenizer.LearnedTokenizer(folder / "tokenizer.tsv", False, self.recipe.text.blank)
+        vectors = folder / "vectors.npy"
+        self.vectors = np.load(vectors) if vectors.exists() else None
+        self.tag_names = tf.constant([self._answered(tag) for tag in self.tags])
+
+    def _answered(self, tag: str) -> str:
+        """A tag of the model as answers have it: spans are answered in BIO."""
+        if not self._writes_spans:
+            return tag
+        return {"S": "B", "E": "I"}.get(tag[0], tag[0]) + tag[1:]
+
+    def _word(self, tokens: tf.Tensor) -> tf.Tensor:
+        return tf.strings.lower(tokens, encoding="utf-8") if self.recipe.text.lowercase else tokens
+
+    # Encoding
+
+    def encode(self, *strings: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        (tokens,) = strings
+        return self._fields(tf.RaggedTensor.from_tensor(tokens, padding=""))
+
+    def _fields(self, tokens: tf.RaggedTensor) -> dict[str, tf.RaggedTensor]:
+        fields = {"words": tokens.with_values(self.vocabulary.lookup(self._word(tokens.values)))}
+        if self.recipe.model.characters.network != "none":
+            fields["characters"] = tokens.with_values(self.characters.lookup(tokens.values))
+        return fields
+
+    def targets(self, examples: Sequence[Sentence]) -> Mapping[str, Ragged]:
+        """A tag that training lacks is -1: it counts as wrong, and is not learned from."""
+        lengths = np.array([len(example.target) for example in examples])
+
+        def ids(tags: Sequence[str], given: Iterable[Sequence[str]]) -> Ragged:
+            place = {tag: index for index, tag in enumerate(tags)}
+            return np.array([place.get(tag, -1) for sentence in given for tag in sentence], np.int32), lengths
+
+        fields = {"tags": ids(self.tags, (example.target for example in examples))}
+        for index, (name, tags) in enumerate(self.also.items()):
+            fields[f"also_{name}"] = ids(tags, [example.also[index] for example in examples])
+        return fields
+
+    @property
+    def length_field(self) -> str:
+        return "words"
+
+    # Model
+
+    def build(self) -> keras.Model:
+        options, first = self.recipe.model, vocabulary.FIRST
+        counts = self.vocabulary.counts
+        self._trained = first + sum(count > 0 for count in counts)
+        singletons = first + sum(count > 1 for count in counts)
+        made: dict[str, Any] = {
+            "token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
+            "singleton_dropout": layers.TokenDropout(options.singleton_dropout, vocabulary.UNKNOWN, first=singletons),
+            "embedding": layers.Embedding(self._trained, options.embedding),
+            "embedding_dropout": layers.Dropout(options.embedding_dropout),
+            "network": self._network(),
+            "dropout": layers.Dropout(options.dropout),
+            "logits": keras.layers.Dense(len(self.tags)),
+        }
+        made |= {f"also_{name}": keras.layers.Dense(len(tags)) for name, tags in self.also.items()}
+        if self.vectors is not None:
+            made["vectors"] = layers.Embedding(*self.vectors.shape, initial=self.vectors, tuned=options.vectors == "tuned")
+        if options.characters.network != "none":
+            made["characters"] = self._character_encoder()
+        if options.output == "crf" or self._writes_spans:
+            allowed = map(np.array, spans.allowed(self.tags, options.spans)) if self._writes_spans else ()
+            made["transitions"] = layers.CRF(len(self.tags), *allowed, trained=options.output == "crf")
+        return layers.Model(self._scores, **made)
+
+    def _character_encoder(self) -> Any:
+        options = self.recipe.model.characters
+        if options.network == "lstm":
+            networks = [layers.Bidirectional(layers.LSTM(options.units), layers.LSTM(options.units))]
+        else:
+            networks = [layers.Convolution(options.filters, width) for width in options.widths]
+        distinct = not self.recipe.training.compile  # how many words are distinct is not known before they are there
+        return layers.CharacterEncoder(len(self.characters), options.embedding, *networks, distinct=distinct)
+
+    def _network(self) -> Any:
+        options = self.recipe.model
+        cells: dict[str, Any] = {"lstm": layers.LSTM, "gru": layers.GRU, "min_gru": layers.MinGRU}
+        cell = cells[options.cell]
+
+        def layer() -> Any:
+            return (
+                layers.Bidirectional(cell(options.units), cell(options.units)) if options.bidirectional else cell(options.units)
+            )
+
+        return layers.Stack(*(layer() for _ in range(options.depth)), dropout=options.dropout)
+
+    def _scores(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> dict[str, Any]:
+        """logits `<float>[batch, time, tags]`, those of each column of data.also, and the `Chain` of transitions where there is one."""
+        words = batch["words"]
+        known = tf.where(words < self._trained, words, vocabulary.UNKNOWN)
+        inputs = [model.embedding(model.singleton_dropout(model.token_dropout(known, noise), noise))]
+        if self.vectors is not None:
+            inputs.append(model.vectors(words))
+        if self.recipe.model.characters.network != "none":
+            inputs.append(model.characters(batch["characters"]))
+        vectors = model.embedding_dropout(tf.concat(inputs, -1), noise)
+        outputs, _ = model.network(vectors, batch["words_lengths"], noise=noise)
+        outputs = model.dropout(outputs, noise)
+        scored = {name: getattr(model, name)(outputs) for name in ("logits", *(f"also_{name}" for name in self.also))}
+        scored = {name: value if value.dtype == tf.float64 else tf.cast(value, tf.float32) for name, value in scored.items()}
+        if hasattr(model, "transitions"):
+            scored["chain"] = model.transitions(scored["logits"])
+        return scored
+
+    # Loss and answers
+
+    def loss(self, model: Any, batch: dict[str, tf.Tensor], state: Any, noise: Noise | None) -> Loss:
+        scored = model(batch, noise)
+        logits, chain = scored["logits"], scored.get("chain")
+        lengths, gold = batch["words_lengths"], batch["tags"]
+        inside = tf.sequence_mask(lengths, tf.shape(gold)[1]) & (batch["weight"] > 0)[:, None]
+        learned = inside & (gold >= 0)
+        if self.recipe.model.output == "crf":  # scores whole sentences: one with a tag that training lacks says nothing
+            learned &= tf.reduce_all(learned | ~inside, 1, keepdims=True)
+            likelihood = layers.log_likelihood(chain, logits, tf.maximum(gold, 0), lengths)
+            total = -tf.reduce_sum(tf.where(tf.reduce_any(learned, 1), likelihood, tf.zeros_like(likelihood)))
+        else:
+            total = _cross_entropy(gold, logits, learned)
+        if noise is not None:
+            for name in self.also:
+                further = batch[f"also_{name}"]
+                total += _cross_entropy(further, scored[f"also_{name}"], inside & (further >= 0))
+        parts = {}
+        if noise is None or chain is None:
+            answers = self._choose(logits, chain, lengths)
+            parts["accuracy"] = (_count(inside & (answers == gold), logits), _count(inside, logits))
+            if self._writes_spans:
+                parts["span_f1"] = self._span_f1(gold, answers, inside)
+        return Loss(total, _count(learned, logits), parts, state)
+
+    def _choose(self, logits: tf.Tensor, chain: Any, lengths: tf.Tensor) -> tf.Tensor:
+        """`<int32>[batch, time]`."""
+        return tf.argmax(logits, -1, tf.int32) if chain is None else layers.viterbi(chain, logits, lengths)
+
+    def _span_f1(self, gold: tf.Tensor, answers: tf.Tensor, inside: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """2 · (right spans), (gold spans) + (given spans); both sequences are well-formed. A gold span of a kind that training lacks is
+        left out."""
+        outside = len(self.tags)
+        gold, answers = tf.where(inside & (gold >= 0), gold, outside), tf.where(inside, answers, outside)
+        begins = tf.constant([tag[0] in "BS" for tag in self.tags] + [False])
+        goes_on = tf.constant([tag[0] in "IE" for tag in self.tags] + [False])
+        begun, going = tf.gather(begins, gold), tf.gather(goes_on, gold)
+        # A span is right where each of its tags is, and where no answered span goes on behind its end.
+        ends = ~tf.pad(going[:, 1:], [[0, 0], [0, 1]])
+        stays = tf.pad(tf.gather(goes_on, answers)[:, 1:], [[0, 0], [0, 1]])
+        wrong = (begun | going) & ((gold != answers) | (ends & stays))
+        number = tf.cumsum(tf.cast(tf.reshape(begun, [-1]), tf.int32))
+        mistakes = tf.math.unsorted_segment_sum(tf.cast(tf.reshape(wrong, [-1]), tf.int32), number, tf.size(number) + 1)
+        total = tf.reduce_sum(tf.cast(begun, tf.int32))
+        right = tf.reduce_sum(tf.cast(mistakes[1 : total + 1] == 0, tf.float32))
+        return 2 * right, tf.cast(total, tf.float32) + tf.reduce_sum(tf.cast(tf.gather(begins, answers), tf.float32))
+
+    def _tagged(self, model: Any, tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """tags `<string>[batch, longest]`, their probabilities `<float>[batch, longest]`, lengths `<int32>[batch]`."""
+        fields = self._fields(tokens)
+        lengths = tf.cast(tokens.row_lengths(), tf.int32)
+        batch = {name: ragged.padded(values) for name, values in fields.items()} | {"words_lengths": lengths}
+        scored = model(batch, None)
+        logits, chain = scored["logits"], scored.get("chain")
+        answers = self._choose(logits, chain, lengths)
+        crf = self.recipe.model.output == "crf"
+        probabilities = layers.marginals(chain, logits, lengths) if crf else tf.nn.softmax(logits)
+        inside = tf.sequence_mask(lengths, tf.shape(answers)[1])
+        chosen = tf.gather(probabilities, answers, batch_dims=2)
+        return (
+            tf.where(inside, tf.gather(self.tag_names, answers), ""),
+            tf.where(inside, chosen, tf.zeros([], chosen.dtype)),
+            lengths,
+        )
+
+    def signatures(self, model: Any) -> dict[str, Signature]:
+        def serving_default(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            """`<string>[batch]` → of each token (padded to the longest row): itself, its tag, the tag's probability, where it starts and
+            ends (in characters); and the number of tokens `<int32>[batch]`."""
+            tokens = self.tokenizer(texts)
+            tags, probabilities, lengths = self._tagged(model, tokens.text)
+            return {
+                "tokens": ragged.padded(tokens.text), "tags": tags, "scores": probabilities, "lengths": lengths,
+                "starts": ragged.padded(tokens.character_starts), "ends": ragged.padded(tokens.character_ends),
+            }  # fmt: skip
+
+        def tokens(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+            """`<string>[batch, longest]`, padded by "" → the same without tokens and places."""
+            tags, probabilities, lengths = self._tagged(model, tf.RaggedTensor.from_tensor(tokens, padding=""))
+            return {"tags": tags, "scores": probabilities, "lengths": lengths}
+
+        def flat(tokens: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+            """tokens `<string>[all]`, lengths `<int32>[batch]` → tags `<string>[all]`, scores `<float>[all]`."""
+            tags, probabilities, _ = self._tagged(model, tf.RaggedTensor.from_row_lengths(tokens, tf.cast(lengths, tf.int64)))
+            inside = tf.sequence_mask(lengths, tf.shape(tags)[1])
+            return {"tags": tf.boolean_mask(tags, inside), "scores": tf.boolean_mask(probabilities, inside)}
+
+        string = tf.string
+        return {
+            "serving_default": Signature(serving_default, (tf.TensorSpec([None], string, "texts"),)),
+            "tokens": Signature(tokens, (tf.TensorSpec([None, None], string, "tokens"),)),
+            "flat": Signature(flat, (tf.TensorSpec([None], string, "tokens"), tf.TensorSpec([None], tf.int32, "lengths"))),
+        }
+
+    def resources(self) -> list[Any]:
+        return [self.vocabulary.table, self.characters.codes, *self.tokenizer.resources]
+
+    @property
+    def verbs(self) -> tuple[Verb, ...]:
+        column = self.recipe.data.tags.lower()
+        documents = {}
+        if not self._writes_spans and column in sentences.COLUMNS:
+            documents["conllu"] = Document(
+                "tokens", _read_conllu, lambda block, answer: sentences.fill(block, column, answer["tags"])
+            )
+        answers = self._answers
+        return (Verb("predict", answers, _text, _tsv, tokens="tokens", documents=documents),)
+
+    def _answers(self, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+        """One dict a sentence: tokens with their places where the model made them, tags, scores, and spans where the tags write some."""
+        rows = []
+        for index, length in enumerate(outputs["lengths"]):
+            row: dict[str, Any] = {}
+            if "tokens" in outputs:
+                row["tokens"] = [token.decode() for token in outputs["tokens"][index, :length]]
+                row["offsets"] = np.stack([outputs["starts"][index, :length], outputs["ends"][index, :length]], -1).tolist()
+            row["tags"] = [tag.decode() for tag in outputs["tags"][index, :length]]
+            row["scores"] = [round(float(score), 6) for score in outputs["scores"][index, :length]]
+            if self._writes_spans:
+                row["spans"] = [span._asdict() for span in spans.read_tags(row["tags"], "bio")[0]]
+            rows.append(row)
+        return rows
+
+    # Scores
+
+    def evaluate(
+        self, answer: Callable[[str, list[Inputs]], dict[str, np.ndarray]], examples: Sequence[Sentence]
+    ) -> list[dict[str, Any]]:
+        answers = self._answers(answer("tokens", [example.inputs for example in examples]))
+        return [
+            {"id": index, "where": str(example.where), "words": list(example.inputs[0]),
+             "gold": [self._answered(tag) for tag in example.target], "answer": given["tags"], "scores": given["scores"],
+             "length": len(example.target)}
+            for index, (example, given) in enumerate(zip(examples, answers, strict=True))
+        ]  # fmt: skip
+
+    def score(self, results: Sequence[dict[str, Any]]) -> Scores:
+        gold, answers = [result["gold"] for result in results], [result["answer"] for result in results]
+        known = [[word in self.forms for word in result["words"]] for result in results]
+        words = scores.tagging(gold, answers, known)
+        trained = {self._answered(tag) for tag in self.tags}
+        unseen = Counter(tag for sentence in gold for tag in sentence if tag not in trained)
+        if unseen:
+            words.counts["words_with_a_tag_never_seen_in_training"] = unseen.total()
+            words.text += (
+                "\ntags never seen in training, counted as wrong: " + ", ".join(f"{t} ({n})" for t, n in unseen.items()) + "\n"
+            )
+        return scores.joined(scores.spans(gold, answers), words) if self._writes_spans else words
+
+    def baseline(self, examples: Callable[[str], Iterator[Sentence]], test: Sequence[Sentence]) -> tuple[str, Scores]:
+        """The most frequent tag of each word; for spans a CRF on word shapes, where the package for it is installed."""
+        name, tagger = "most frequent tag of each word", None
+        train = [(sentence.inputs[0], sentence.target) for sentence in examples("train")]
+        if self._writes_spans:
+            held_out = list(examples("validation"))
+
+            def span_f1(answers: Iterable[Sequence[str]]) -> float:
+                return self.score(self._results(held_out, answers)).scores["span_f1"]
+
+            validation = [(sentence.inputs[0], sentence.target) for sentence in held_out]
+            tagger = tagging_baselines.conditional_random_field(train, validation, span_f1)
+            if tagger:
+                name = "CRF on word shapes"
+            else:
+                tell('for a CRF on word shapes as baseline: pip install "nlp-tasks[crf]"')
+        answers = (tagger or tagging_baselines.most_frequent(train))([sentence.inputs[0] for sentence in test])
+        return name, self.score(self._results(test, answers))
+
+    def _results(self, examples: Sequence[Sentence], answers: Iterable[Sequence[str]]) -> list[dict[str, Any]]:
+        """As `evaluate` gives them; answers in the tags of the model, malformed ones mended."""
+        results = []
+        for example, tags in zip(examples, answers, strict=True):
+            if self._writes_spans:
+                scheme = self.recipe.model.spans
+                tags = spans.write_tags(spans.read_tags(tags, scheme)[0], len(tags), scheme)
+            gold, given = ([self._answered(tag) for tag in sequence] for sequence in (example.target, tags))
+            results.append({"words": example.inputs[0], "gold": gold, "answer": given})
+        return results
+
+
+def _cross_entropy(gold: tf.Tensor, logits: tf.Tensor, learned: tf.Tensor) -> tf.Tensor:
+    """Summed over the tokens that are learned from `<bool>[batch, time]`."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(gold, 0), logits)
+    return tf.reduce_sum(tf.where(learned, losses, tf.zeros_like(losses)))
+
+
+def _count(these: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(these, like.dtype))
+
+
+def _is_tag(tag: str, scheme: str) -> bool:
+    try:
+        spans.read_tags([tag], scheme)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_conllu(lines: Iterable[bytes], name: str) -> Iterator[Asked]:
+    return (Asked((block.words,), block) for block in sentences.blocks(lines, name))
+
+
+def _text(answer: Mapping[str, Any]) -> str:
+    """`word/TAG word/TAG`."""
+    return " ".join(f"{token}/{tag}" for token, tag in zip(answer["tokens"], answer["tags"], strict=True))
+
+
+def _tsv(text: str, answer: Mapping[str, Any]) -> str:
+    """A token and its tag a line, and an empty line."""
+    return "".join(f"{token}\t{tag}\n" for token, tag in zip(answer["tokens"], answer["tags"], strict=True))
