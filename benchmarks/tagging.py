@@ -7,8 +7,9 @@ environment with benchmarks/peers/…/requirements.txt, FOLDER what `PYTHON benc
 trained; a peer not named is left out. Each contender is a process of its own, waiting for its turn; they take turns, and the table
 holds the medians. The machine should be quiet: threads that wait for each other lose most where others take their cores.
 
-    ours, strings     raw text in, tags out: the SavedModel loaded in a bare process with TensorFlow's defaults, as a server does;
-                      "two calls" from two Python threads, a batch each, as a server answers requests side by side
+    ours, strings     raw text in, tags out: the SavedModel loaded in a bare process, as a server does, with one thread an op (TensorFlow
+                      Serving's `--tensorflow_intra_op_parallelism=1`; "defaults": as many as cores); "two calls" from two Python
+                      threads, a batch each, as a server answers requests side by side
     ours, words       the same with the words given, the signature `tokens`
     PyTorch, ids      words and characters already encoded and packed; inference mode; "one call" computes with all cores, of
                       "two calls" side by side each has one

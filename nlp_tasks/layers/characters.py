@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
+from nlp_tasks.layers.convolution import Convolution
 from nlp_tasks.layers.embedding import Embedding
 from nlp_tasks.layers.pooling import max_pooling
 
@@ -39,17 +42,34 @@ class CharacterEncoder(keras.layers.Layer):
         words = tf.reshape(characters, [shape[0] * shape[1], characters.shape[2]])
         if self.distinct and not tf.config.list_logical_devices("GPU"):  # a GPU has no such op for rows
             words, place = tf.raw_ops.UniqueV2(x=words, axis=[0])
-            vectors = tf.gather(self._read(words), place)
+            vectors = tf.gather(self._read(words, self._pooled), place)
         else:
-            vectors = self._read(words)
+            vectors = self._read(words, self._pooled_of_padded)
         return tf.reshape(vectors, [shape[0], shape[1], vectors.shape[-1]])
 
-    def _read(self, words: tf.Tensor) -> tf.Tensor:
+    def _read(self, words: tf.Tensor, pooled: Callable[..., tf.Tensor]) -> tf.Tensor:
         """`<int32>[words, characters]` → `<float>[words, …]`."""
         lengths = tf.reduce_sum(tf.cast(words > 0, tf.int32), 1)
-        vectors = self.embedding(words[:, : tf.maximum(1, tf.reduce_max(lengths))])
+        words = words[:, : tf.maximum(1, tf.reduce_max(lengths))]
         networks = [getattr(self, f"network_{number}") for number in range(1, self.count + 1)]
         if self.count == 1 and hasattr(networks[0], "units"):
-            _, (forward, backward) = networks[0](vectors, lengths)
+            _, (forward, backward) = networks[0](self.embedding(words), lengths)
             return tf.concat([forward[0], backward[0]], -1)
-        return tf.concat([max_pooling(network(vectors, lengths), lengths) for network in networks], -1)
+        return tf.concat([pooled(network, words, lengths) for network in networks], -1)
+
+    def _pooled_of_padded(self, network: Convolution, words: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        return max_pooling(network(self.embedding(words), lengths), lengths)
+
+    def _pooled(self, network: Convolution, words: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """The same at real characters only, which are a third of the padded ones."""
+        if not network.built:
+            network.build((None, None, self.embedding.features))
+        width, place = network.width, tf.where(words > 0)
+        padded = tf.pad(words, [[0, 0], [(width - 1) // 2, width // 2]])
+        first = place[:, 0] * tf.shape(padded, tf.int64)[1] + place[:, 1]
+        ids = tf.gather(tf.reshape(padded, [-1]), first[:, None] + tf.range(width, dtype=tf.int64))
+        vectors = self.embedding(ids)
+        vectors *= tf.cast(ids > 0, vectors.dtype)[..., None]
+        values = network.filtered(tf.reshape(vectors, [-1, width * self.embedding.features]))
+        largest = tf.math.unsorted_segment_max(values, place[:, 0], tf.shape(words)[0])
+        return tf.where((lengths > 0)[:, None], largest, tf.zeros([], largest.dtype))

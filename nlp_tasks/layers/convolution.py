@@ -40,5 +40,10 @@ class Convolution(keras.layers.Layer):
         # One matmul over the shifted copies: on a CPU several times faster than tf.nn.conv1d and its gradient for short widths.
         time = tf.shape(inputs)[1] - self.width + 1
         windows = tf.concat([inputs[:, offset : offset + time] for offset in range(self.width)], -1)
+        flat = self.filtered(tf.reshape(windows, [-1, windows.shape[-1]]))
+        return tf.reshape(flat, [tf.shape(inputs)[0], time, self.filters])
+
+    def filtered(self, windows: tf.Tensor) -> tf.Tensor:
+        """`<float>[n, width · features]` → `<float>[n, filters]`."""
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [-1, self.filters])
         return tf.nn.relu(tf.matmul(windows, kernel) + self.bias)

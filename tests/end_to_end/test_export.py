@@ -98,12 +98,15 @@ def test_what_stands_beside_the_model(finished: Place) -> None:
 class Lengths:
     """As much of a task as the exporter sees; `function` may be replaced by one that cannot be shipped."""
 
+    scored = "serving_default"
+
     def __init__(self, function: Callable[[tf.Tensor], Any]) -> None:
         self.function = function
         self.model = type("NoVariables", (), {"variables": []})()
 
     def signatures(self, model: Any) -> dict[str, Signature]:
-        return {"serving_default": Signature(lambda texts: {"length": self.function(texts)}, ("texts",))}
+        inputs = (tf.TensorSpec([None], tf.string, "texts"),)
+        return {"serving_default": Signature(lambda texts: {"length": self.function(texts)}, inputs)}
 
     def resources(self) -> list[Any]:
         return []
@@ -168,8 +171,9 @@ def test_other_answers_are_found_out(finished: Place, answer: Answer) -> None:
         outputs = answer(list(texts.numpy()))
         return {name: tf.constant(value[::-1] if name == "probabilities" else value) for name, value in outputs.items()}
 
-    with pytest.raises(RuntimeError, match=r"probabilities of the reloaded export differs by 0\.\d+"):
-        export.check(finished.export / "1", changed, ("texts",), [("good",), ("bad",), ("",)])
+    ranks, samples = {"serving_default": {"texts": 1}}, [("good",), ("bad",), ("",)]
+    with pytest.raises(RuntimeError, match=r"serving_default/probabilities of the reloaded export differs by 0\.\d+"):
+        export.check(finished.export / "1", {"serving_default": changed}, ranks, samples)
 
 
 # By the command line
