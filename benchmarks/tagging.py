@@ -123,10 +123,12 @@ def main() -> None:
     if options.work:
         return work(ours(data, options.export))
 
-    us = Contender([sys.executable, __file__, data, options.export, "--work"])
-    runs = {
-        f"ours, {kind}": (us, kind) for kind in ("strings, two calls", "strings, one call", "words, two calls", "words, one call")
-    }
+    command = [sys.executable, __file__, data, options.export, "--work"]
+    us, by_default = Contender(command, TF_NUM_INTRAOP_THREADS="1"), Contender(command)
+    runs = {}
+    for input_ in ("strings", "words"):
+        runs |= {f"ours, {input_}, {calls}": (us, f"{input_}, {calls}") for calls in ("two calls", "one call")}
+        runs[f"ours, {input_}, two calls, defaults"] = (by_default, f"{input_}, two calls")
     if options.pytorch and options.pytorch_model:
         command = [options.pytorch, str(HERE / "peers/pytorch/tagging.py"), "answer", data, options.pytorch_model]
         for kind, threads in {"ids, one call": len(os.sched_getaffinity(0)), "ids, two calls": 1}.items():

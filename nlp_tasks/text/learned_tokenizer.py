@@ -1,7 +1,7 @@
 """What a treebank splits otherwise than the rules of `tokenizer`, learned from its training part and applied in graph.
 
 An exception says how a stretch of rule tokens without white space inside is cut ("e-mail" is one word, "cannot" two); it is
-known in lower case, with 0 for each digit. Endings ("n't") and beginnings ("l'") are cut off any rule token that has one.
+known in (ASCII) lower case, with 0 for each digit. Endings ("n't") and beginnings ("l'") are cut off any rule token that has one.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _stretches(decoded: Decoded, longest: int) -> tuple[tf.Tensor, ...]:
     positions = tf.ragged.range(tf.gather(first, start), tf.gather(end, start + size - 1))
     codes = tf.gather(decoded.codes.values, positions.values)
     codes = tf.where((codes >= ord("0")) & (codes <= ord("9")), ord("0"), codes)
-    key = tf.strings.lower(tf.strings.unicode_encode(positions.with_values(codes), "UTF-8"), encoding="utf-8")
+    key = tf.strings.lower(tf.strings.unicode_encode(positions.with_values(codes), "UTF-8"))  # of ASCII, which is quick
     return first, end, start, size, key
 
 
