@@ -128,7 +128,7 @@ def viterbi(chain: Chain, logits: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         return t + 1, tags, chosen.write(t, tags)
 
     _, _, chosen = tf.while_loop(lambda t, *_: t < time, follow, (tf.constant(1), first, chosen), maximum_iterations=time)
-    tags = tf.transpose(chosen.stack())
+    tags = tf.cast(tf.transpose(tf.cast(chosen.stack(), tf.float32)), tf.int32)  # oneDNN complains of integers on older CPUs
     return tags * tf.cast(tf.sequence_mask(lengths, tf.shape(tags)[1]), tf.int32)
 
 
