@@ -55,15 +55,19 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         for number, raw in enumerate(file, 1):
             if number == 1:
                 raw = raw.removeprefix(codecs.BOM_UTF8)
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                received = raw[error.start : error.start + 4].hex(" ")
-                raise UserError(
-                    f"{path}:{number}: invalid UTF-8 at byte {error.start} of the line ({received})",
-                    "convert the file to UTF-8, for example: iconv -f latin1 -t utf-8 FILE",
-                ) from None
-            yield number, text
+            yield number, decode(raw, Where(str(path), number))
+
+
+def decode(raw: bytes, where: Where) -> str:
+    """A line of UTF-8, refused with its place where it is none."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        received = raw[error.start : error.start + 4].hex(" ")
+        raise UserError(
+            f"{where}: invalid UTF-8 at byte {error.start} of the line ({received})",
+            "convert the file to UTF-8, for example: iconv -f latin1 -t utf-8 FILE",
+        ) from None
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from nlp_tasks.data.formats import Columns, excerpt, lines
+from nlp_tasks.data.formats import Columns, decode, excerpt, lines
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.errors import UserError
 
@@ -233,15 +233,7 @@ def _check_range(identifier: str, word: int, nodes: int, where: Where) -> None:
 
 def _text(line: bytes, where: Where) -> str:
     """A line without its end and without byte-order mark, which files that were joined have inside too."""
-    content = line.removeprefix(codecs.BOM_UTF8)
-    try:
-        return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        received = content[error.start : error.start + 4].hex(" ")
-        raise UserError(
-            f"{where}: invalid UTF-8 at byte {error.start} of the line ({received})",
-            "convert the file to UTF-8, for example: iconv -f latin1 -t utf-8 FILE",
-        ) from None
+    return decode(line.removeprefix(codecs.BOM_UTF8), where).removesuffix("\n").removesuffix("\r")
 
 
 def _cells(line: bytes) -> tuple[bytes, list[bytes], bytes]:
