@@ -67,6 +67,7 @@ def entry(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "scores": {metric: statistics.mean(run["scores"][metric] for run in runs)},
         "intervals": {metric: [statistics.mean(end) for end in ends]},
         "each_seed": {str(run["seed"]): run["scores"][metric] for run in runs},
+        "signature": first["signatures"][metric],
         "baseline": first["baseline"],
         "parameters": first["parameters"],
         "training_seconds": statistics.mean(run["training_seconds"] for run in runs),

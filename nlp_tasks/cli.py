@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -124,7 +125,7 @@ def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, n
     _import_tensorflow()
     from nlp_tasks.run import Run
 
-    return Run(content, run_name, **places)
+    return Run(content, run_name, command=shlex.join(["nlp-tasks", *sys.argv[1:]]), **places)
 
 
 def _check_files(data: recipe.Data) -> None:
@@ -152,6 +153,24 @@ def run(recipes: tuple[str, ...], **options: Any) -> None:
 
     scores = {opened.name: opened.run() for opened in runs}
     click.echo(summary(scores, {name: content["headline"] for name, content in scores.items()}))
+
+
+@cli.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@click.option("--data-dir", envvar="TFDS_DATA_DIR", help="Where prepared TensorFlow data sets lie.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Overrides a value, e.g. data.train=FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def check(recipe_name: str, as_json: bool, **options: Any) -> None:
+    """Look at the data of a recipe before training: what it is like, and what is wrong with it.
+
+    Findings are errors (a run would refuse: exit code 2), warnings and notes.
+    """
+    content = _open(recipe_name, seed=None, name=None, **options).check()
+    from nlp_tasks.report import check_text
+
+    click.echo(json.dumps(content, ensure_ascii=False, indent=1) if as_json else check_text(content, recipe_name))
+    if any(finding["level"] == "error" for finding in content["findings"]):
+        raise click.exceptions.Exit(2)
 
 
 @cli.command()
@@ -190,11 +209,32 @@ def export(recipe_name: str, **options: Any) -> None:
     click.echo(str(_open(recipe_name, **options).export()))
 
 
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page, too.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def compare(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
+    """Runs (runs/NAME) or exports (saved_models/NAME) side by side, with paired tests on the same test examples."""
+    from nlp_tasks import comparison
+    from nlp_tasks.report import write_text
+
+    content = comparison.compare(runs)
+    if html:
+        if html.is_dir() or not html.parent.is_dir():
+            reason = "it is a folder" if html.is_dir() else f"no folder {html.parent}"
+            raise UserError(f"cannot write {html}: {reason}", "name another place with --html")
+        try:
+            write_text(html, comparison.as_page(content))
+        except OSError as error:
+            raise UserError(f"cannot write {html}: {error.strerror}", "name another place with --html") from None
+    click.echo(json.dumps(content, ensure_ascii=False, indent=1) if as_json else comparison.as_text(content))
+
+
 @cli.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def list_recipes(as_json: bool) -> None:
     """The recipes that come with the package, with their measured scores."""
-    from nlp_tasks.report import table, with_interval
+    from nlp_tasks.report import signature_lines, table, with_interval
 
     measured = recipe.measured()
     entries: list[dict[str, Any]] = []
@@ -208,12 +248,16 @@ def list_recipes(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(entries, indent=1, ensure_ascii=False))
         return
+    counted = [
+        (f"{e['measured']['headline']} of {e['task']}", e["measured"].get("signature", "")) for e in entries if e["measured"]
+    ]
     rows = [
         [e["recipe"], e["task"], e["data"], e["needs"], f"{e['minutes']:g}" if e["minutes"] else "–",
          f"{e['measured']['headline']} {with_interval(e['measured']['headline'], e['measured'])}" if e["measured"] else "–"]
         for e in entries
     ]  # fmt: skip
     click.echo(table(rows, ("recipe", "task", "data", "needs", "minutes", "test score, 95 % interval"), right=(4,)))
+    click.echo("\n" + signature_lines(counted))
 
 
 def _verb(name: str, help_text: str) -> click.Command:

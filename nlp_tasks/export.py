@@ -11,12 +11,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from nlp_tasks import machine
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.model import variables_by_name
 from nlp_tasks.layers.recurrent import recurrent_path
@@ -65,7 +66,7 @@ def _answering(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., d
 
 def write(
     task: Task, model: keras.Model, signatures: Functions, folder: Path, *,
-    extra: Mapping[str, str], samples: Sequence[Inputs],
+    extra: Mapping[str, str | bytes], samples: Sequence[Inputs],
 ) -> Path:  # fmt: skip
     """Writes the next version below `folder`; until it is whole and checked, its name begins with a dot.
 
@@ -91,10 +92,13 @@ def write(
     checked = {"serving_default", task.scored}
     try:
         tf.saved_model.save(module, str(beside), signatures=concrete)
-        ops = check(beside, {name: signatures[name] for name in checked}, inputs, samples)
+        found = check(beside, {name: signatures[name] for name in checked}, inputs, samples)
         (beside / "assets.extra").mkdir()
-        for name, text in {**extra, "ops.txt": "\n".join(ops) + "\n"}.items():
-            (beside / "assets.extra" / name).write_text(text)
+        size = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file())
+        facts = {"bytes": size, "latency_ms": found.latency_ms, "cores": machine.cores()}
+        extra = {**extra, "ops.txt": "\n".join(found.ops) + "\n", "export.json": json.dumps(facts, indent=1) + "\n"}
+        for name, content in extra.items():
+            (beside / "assets.extra" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     except tf.errors.OpError as error:
         _remove(beside)
         raise UserError(
@@ -119,10 +123,19 @@ def versions(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / "saved_model.pb").is_file())
 
 
+class Checked(NamedTuple):
+    """What the self-check found out."""
+
+    ops: list[str]
+    """The names of all ops."""
+    latency_ms: float
+    """Median time of one text through serving_default, alone in its batch."""
+
+
 def check(
     folder: Path, live: Mapping[str, Callable[..., dict[str, tf.Tensor]]], ranks: Mapping[str, Mapping[str, int]],
     samples: Sequence[Inputs],
-) -> list[str]:  # fmt: skip
+) -> Checked:  # fmt: skip
     """Reloads an export in a fresh process and compares its answers with the live model's.
 
     Args:
@@ -130,9 +143,6 @@ def check(
         live: functions of the model in memory, by signature.
         ranks: of their inputs.
         samples: what to answer.
-
-    Returns:
-        The names of its ops.
 
     Raises:
         UserError: an op that TensorFlow Serving does not have.
@@ -160,7 +170,7 @@ def check(
                             "write the signature with core TensorFlow ops only")  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"the export does not run in a fresh process:\n{done.stderr[-3000:]}")
-        ops = json.loads(done.stdout.strip().splitlines()[-1])
+        ops, latency = json.loads(done.stdout.strip().splitlines()[-1])
         with np.load(outputs) as reloaded:
             # One answer a row, whatever stands beside it: the live model gets the samples in other batches.
             for signature, function in live.items():
@@ -168,7 +178,7 @@ def check(
                     answers = function(**{name: tensor[start : start + 7] for name, tensor in tensors[signature].items()})
                     for name, value in answers.items():
                         _compare(f"{signature}/{name}", value.numpy(), reloaded[f"{signature}/{name}"][start : start + 7])
-    return ops
+    return Checked(ops, latency)
 
 
 def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> None:
@@ -183,7 +193,7 @@ def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> None:
 
 
 _FRESH_PROCESS = '''
-import importlib.machinery, json, os, sys
+import importlib.machinery, json, os, statistics, sys, time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 class Finder(importlib.machinery.PathFinder):
@@ -219,5 +229,13 @@ for signature, columns in json.load(open(inputs)).items():
     answers = loaded.signatures[signature](**{name: tf.constant(column) for name, column in columns.items()})
     arrays |= {f"{signature}/{name}": value.numpy() for name, value in answers.items()}
 np.savez(outputs, **{name: array.astype("S") if array.dtype == object else array for name, array in arrays.items()})
-print(json.dumps(ops))
+serving, seconds = loaded.signatures["serving_default"], []
+columns = json.load(open(inputs))["serving_default"]
+for row in range(40):
+    one = {name: tf.constant([column[row % len(column)]]) for name, column in columns.items()}
+    begun = time.perf_counter()
+    for value in serving(**one).values():
+        value.numpy()
+    seconds.append(time.perf_counter() - begun)
+print(json.dumps([ops, round(1000 * statistics.median(seconds[10:]), 3)]))
 '''

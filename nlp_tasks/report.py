@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from nlp_tasks.scores import Scores
@@ -26,14 +27,35 @@ def write_text(path: Path, text: str) -> None:
 
 def with_interval(metric: str, scores: Mapping[str, Any]) -> str:
     """`"92.51 % [92.18, 92.84]"` for accuracies and F1, `"0.2134 [0.2051, 0.2219]"` for others."""
-    percent = metric.endswith(("accuracy", "_f1", "precision", "recall"))
-
-    def shown(value: float) -> str:
-        return f"{100 * value:.2f}" if percent else f"{value:.4f}"
-
     interval = scores.get("intervals", {}).get(metric)
-    text = shown(scores["scores"][metric]) + (" %" if percent else "")
-    return f"{text} [{shown(interval[0])}, {shown(interval[1])}]" if interval else text
+    text = shown(metric, scores["scores"][metric]) + (" %" if is_percent(metric) else "")
+    return f"{text} [{shown(metric, interval[0])}, {shown(metric, interval[1])}]" if interval else text
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a fraction is shown as percent, as the field does."""
+    return metric.endswith(("accuracy", "_f1", "precision", "recall"))
+
+
+def shown(metric: str, value: float) -> str:
+    """A value of a metric, without its unit."""
+    return f"{100 * value:.2f}" if is_percent(metric) else f"{value:.4f}"
+
+
+def difference_text(difference: Sequence[float], metric: str) -> str:
+    """`"+4.43 [+3.90, +4.95] points"`: a difference with its interval."""
+    factor, digits, unit = (100, 2, " points") if is_percent(metric) else (1, 4, "")
+    more, low, high = (f"{round(factor * value, digits) + 0.0:+.{digits}f}" for value in difference[:3])
+    return f"{more} [{low}, {high}]{unit}"
+
+
+def signature_lines(metrics: Iterable[tuple[str, str]]) -> str:
+    """How metrics were counted, a line each, from (metric, signature)."""
+    return "\n".join(f"{metric}: {signature}" for metric, signature in dict.fromkeys(metrics) if signature)
+
+
+def larger_is_better(metric: str) -> bool:
+    return not metric.endswith(("loss", "error", "perplexity"))
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[int] = ()) -> str:
@@ -64,7 +86,12 @@ def summary(scores: Mapping[str, Mapping[str, Any]], headline: Mapping[str, str]
             name, f"{content['parameters']:,}", f"{content['training_seconds']:.0f}", metric, with_interval(metric, content),
             with_interval(metric, baseline) if baseline else "–",
         ])  # fmt: skip
-    return table(rows, ("recipe", "parameters", "seconds", "score", "test, 95 % interval", "baseline"), right=(1, 2))
+    counted = [
+        (f"{headline[name]} of {content['task']}", content["signatures"].get(headline[name], ""))
+        for name, content in scores.items()
+    ]
+    header = ("recipe", "parameters", "seconds", "score", "test, 95 % interval", "baseline")
+    return f"{table(rows, header, right=(1, 2))}\n\n{signature_lines(counted)}"
 
 
 def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: str) -> str:
@@ -75,8 +102,13 @@ def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: 
         baseline = content["baseline"]
         lines.append(f"baseline  {with_interval(metric, baseline)}   {baseline['name']}")
         if metric in baseline.get("difference", {}):
-            more, low, high = (f"{100 * value:+.2f}" for value in baseline["difference"][metric])
-            lines.append(f"difference  {more} [{low}, {high}]   in points, on the same examples (paired bootstrap)")
+            lines.append(
+                f"difference  {difference_text(baseline['difference'][metric], metric)}   on the same examples (paired bootstrap)"
+            )
+    if less := content.get("without_copies"):
+        lines.append(
+            f"without copies  {with_interval(metric, less)}   {less['left_out']:,} test examples left out that train has too"
+        )
     for anchor in content["anchor"]:
         mark = "" if anchor["comparable"] else "≠ "
         lines.append(f"anchor  {mark}{anchor['value']}   {anchor['source']}")
@@ -93,6 +125,78 @@ def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: 
     }
     lines.append(table([[key, value] for key, value in facts.items()], ("run", "")))
     return "\n".join(lines) + "\n"
+
+
+# What a look at the data found
+
+SPLIT_HEADER = ("split", "examples", "field", "tokens", "median", "95 %", "longest", "cut", "unknown", "padding")
+"""Of the table of splits: lengths in tokens; tokens that the recipe's limit cuts off; tokens that its vocabulary lacks."""
+
+
+def check_text(content: Mapping[str, Any], title: str) -> str:
+    """What `nlp-tasks check` prints."""
+    parts = [
+        f"{title}: {counted(content)}, in {content['seconds']:.0f} s",
+        _split_table(content["splits"]),
+        _label_table(content["splits"]),
+    ]
+    for finding in content["findings"]:
+        lines = [f"{finding['level']:<7}  {finding['split']}: {finding['message']}"]
+        if finding["places"]:
+            lines.append(
+                f"         {', '.join(finding['places'])}" + (", …" if finding["count"] > len(finding["places"]) else "")
+            )
+        if finding["advice"]:
+            lines.append(f"         → {finding['advice']}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(filter(None, parts))
+
+
+def counted(content: Mapping[str, Any]) -> str:
+    """`"1 error, 3 warnings, 2 notes"`."""
+    levels = Counter(finding["level"] for finding in content["findings"])
+    return ", ".join(
+        f"{levels[level] or 'no'} {level}{'' if levels[level] == 1 else 's'}" for level in ("error", "warning", "note")
+    )
+
+
+def split_rows(splits: Mapping[str, Any]) -> list[list[str]]:
+    """A row a split and field: what `SPLIT_HEADER` says."""
+    rows = []
+    for name, split in splits.items():
+        for field_name, content in split["fields"].items():
+            length = content["length"]
+            rows.append([
+                name, f"{split['examples']:,}", field_name, f"{content['tokens']:,}", f"{length['median']:,}", f"{length['95%']:,}",
+                f"{length['max']:,}", f"{content['cut_tokens']:.1%}" if "cut_tokens" in content else "–",
+                f"{content['unknown']:.1%}" if "unknown" in content else "–", f"{content['padding']:.0%}" if "padding" in content else "–",
+            ])  # fmt: skip
+    return rows
+
+
+def _split_table(splits: Mapping[str, Any]) -> str:
+    text = table(split_rows(splits), SPLIT_HEADER, right=(1, 3, 4, 5, 6, 7, 8, 9)) if splits else ""
+    for name, content in splits.get("train", {}).get("fields", {}).items():
+        text += f"\n\nvocabulary of {name}: {content['vocabulary']:,} of the {content['distinct']:,} different ones in train"
+    return text
+
+
+def _label_table(splits: Mapping[str, Any], most: int = 20) -> str:
+    """How the labels are distributed, the most frequent first."""
+    labels = list(dict.fromkeys(label for split in splits.values() for label in split["labels"]))
+    if not labels:
+        return ""
+    totals = {name: max(1, sum(split["labels"].values())) for name, split in splits.items()}
+    rows = [
+        [label, *(f"{split['labels'].get(label, 0) / totals[name]:.1%}" for name, split in splits.items())]
+        for label in labels[:most]
+    ]
+    if len(labels) > most:
+        rows.append([f"and {len(labels) - most:,} more", *("" for _ in splits)])
+    return table(rows, ("label", *splits), right=range(1, len(splits) + 1))
+
+
+# Pictures
 
 
 def plots(folder: Path, history: Path, scores: Scores) -> None:
@@ -125,23 +229,44 @@ def _close(figure: Any, path: Path) -> None:
     os.replace(beside, path)
 
 
-def _learning_curves(path: Path, history: Path) -> None:
+class Curve(NamedTuple):
+    """A metric over the epochs of a training, of each split that has it."""
+
+    metric: str
+    lines: dict[str, tuple[list[float], list[float]]]
+    """Epochs and values, by "training" and "validation"."""
+
+
+def curves(history: Path) -> list[Curve]:
+    """What history.csv says of each metric that validation has."""
+    if not history.is_file():
+        return []
     with history.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    if not rows:
-        return
-    metrics = [name for name in rows[0] if f"validation_{name}" in rows[0]]
+    metrics = [name.removeprefix("validation_") for name in (rows[0] if rows else ()) if name.startswith("validation_")]
     if "log_loss" in metrics:  # the answer's, which both splits have; "loss" is what training descends
         metrics.remove("loss")
+    made = []
+    for metric in metrics:
+        lines = {}
+        for name, column in (("training", metric), ("validation", f"validation_{metric}")):
+            if points := [(float(row["epoch"]), float(row[column])) for row in rows if row.get(column)]:
+                lines[name] = ([epoch for epoch, _ in points], [value for _, value in points])
+        made.append(Curve(metric, lines))
+    return made
+
+
+def _learning_curves(path: Path, history: Path) -> None:
+    if not (found := curves(history)):
+        return
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(metrics), figsize=(4.5 * len(metrics), 3.2), layout="constrained", squeeze=False)
-    epochs = [float(row["epoch"]) for row in rows]
-    for panel, metric in zip(axes[0], metrics, strict=True):
+    figure, axes = pyplot.subplots(1, len(found), figsize=(4.5 * len(found), 3.2), layout="constrained", squeeze=False)
+    for panel, curve in zip(axes[0], found, strict=True):
         panel.spines[["top", "right"]].set_visible(False)
-        panel.plot(epochs, [float(row[metric]) for row in rows], marker="o", markersize=3, label="training")
-        panel.plot(epochs, [float(row[f"validation_{metric}"]) for row in rows], marker="o", markersize=3, label="validation")
-        panel.set(xlabel="epoch", title=metric)
+        for name, (epochs, values) in curve.lines.items():
+            panel.plot(epochs, values, marker="o", markersize=3, label=name, color="0.55" if name == "training" else "C0")
+        panel.set(xlabel="epoch", title=curve.metric)
         panel.legend(frameon=False)
     _close(figure, path)
 

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import chain, islice
@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nlp_tasks import distribution, export, inference, machine, report, tasks
+from nlp_tasks import distribution, export, inference, machine, page, report, tasks
+from nlp_tasks.check import Check
 from nlp_tasks.data.batching import padding_share
 from nlp_tasks.data.rows import chunks
 from nlp_tasks.data.sources import open_source
-from nlp_tasks.data.splits import SPLITS, Splits
+from nlp_tasks.data.splits import Splits
 from nlp_tasks.data.store import Store, write_store
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.recurrent import check_path
@@ -50,15 +51,16 @@ class Run:
         run_dir, export_dir: parents of the run folder and of the export.
         strategy: name of a distribution strategy.
         restart: forget an earlier run of this name.
+        command: what a person typed, for the report.
     """
 
     def __init__(
         self, recipe: Recipe, name: str, *, data_dir: str | None = None, run_dir: str | Path = "runs",
-        export_dir: str | Path = "saved_models", strategy: str = "auto", restart: bool = False,
+        export_dir: str | Path = "saved_models", strategy: str = "auto", restart: bool = False, command: str = "",
     ) -> None:  # fmt: skip
         self.recipe, self.name = recipe, name
         self.folder, self.export_folder = Path(run_dir) / name, Path(export_dir) / name
-        self._strategy, self._restart = strategy, restart
+        self._strategy, self._restart, self._command = strategy, restart, command
         self._type = tasks.find(recipe.task.name)
         columns = self._type.columns(recipe.data)
         order = getattr(recipe.data, "columns", self._type.order)
@@ -72,6 +74,10 @@ class Run:
         check_path(self.recipe.training.recurrent)
         with self._hold():
             self._train(strategy)
+
+    def check(self) -> dict[str, Any]:
+        """A look at the data, as check.json has it; needs and makes no run folder."""
+        return Check(self._type(self.recipe), self.splits).run()
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Scores of a split by the functions that an export holds."""
@@ -91,7 +97,7 @@ class Run:
     def run(self) -> dict[str, Any]:
         """All stages that are not done; returns the content of scores.json."""
         finished = self.folder / "scores.json"
-        if not self._restart and finished.exists() and self._exported():
+        if not self._restart and finished.exists() and self._exported() and (self.folder / "report.html").exists():
             with self._hold():
                 tell(f"{self.folder}: nothing to do, the run is finished (--restart starts over)")
                 return json.loads(finished.read_text())
@@ -105,6 +111,9 @@ class Run:
                 self._score(finished)
             if not self._exported():
                 self._export(self.folder)
+            path = self.folder / "report.html"
+            report.write_text(path, page.report(self.folder))
+            tell(f"report  {path}")
             self._tidy()
         return json.loads(finished.read_text())
 
@@ -208,7 +217,8 @@ class Run:
     def _train(self, strategy: tf.distribute.Strategy) -> None:
         if (self.folder / "checkpoints" / "chosen.npz").exists():
             return
-        report.write_json(self.folder / "environment.json", environment(strategy))
+        report.write_json(self.folder / "environment.json", environment(strategy) | {"command": self._command})
+        self._look()
         task = self._prepare()
         train, validation = (self._encode(task, split) for split in ("train", "validation"))
         self._check_test(task)
@@ -217,6 +227,27 @@ class Run:
         tell(f"training  {parameters:,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
              f"{strategy.num_replicas_in_sync} device(s), padding {trainer.padding_share:.0%}")  # fmt: skip
         trainer.run()
+
+    def _look(self) -> None:
+        """Refuses data that cannot be trained on, before hours are spent; keeps what was found beside in check.json."""
+        path = self.folder / "check.json"
+        if path.exists():
+            return
+        content = self.check()
+        refused = [finding for finding in content["findings"] if finding["level"] == "error"]
+        errors: dict[str, UserError] = {}
+        for finding in refused:
+            message = "".join(f"{place}: " for place in finding["places"][:1]) + finding["message"]
+            errors.setdefault(
+                message.partition(": ")[2], UserError(message, finding["advice"])
+            )  # the same in each file: told once
+        *others, last = [None, *errors.values()]
+        for other in others:
+            tell(str(other)) if other else None
+        if last:
+            raise last
+        report.write_json(path, content)
+        tell(f"data  {report.counted(content)} (nlp-tasks check says which)")
 
     def _prepare(self) -> Task:
         task = self._type(self.recipe)
@@ -313,34 +344,56 @@ class Run:
         scores = task.score(results)
         with np.load(self.folder / "checkpoints" / "chosen.npz") as chosen:
             position = json.loads(chosen["position"].tobytes())
-        lengths = Store(self.folder / "cache" / "train").lengths(task.length_field)
+        encoded = self._encoded(task)
         content = {
             "recipe": self.name,
             "task": self.recipe.task.name,
             "headline": task.headline,
             "scores": scores.scores,
             "intervals": scores.intervals,
-            "counts": {**scores.counts, **{f"{split}_rows": self._rows(split) for split in SPLITS}},
+            "counts": {**scores.counts, **encoded["rows"], "test_rows": self.splits.counts["test"].read},
             "signatures": scores.signatures,
             "data_hash": self.data_hash,
+            "test_hash": _test_hash(task, test),
+            "without_copies": self._without_copies(task, test, results),
             "baseline": self._baseline(task, test, scores),
             "anchor": [{"metric": a.metric, "value": a.value, "source": a.source, "comparable": a.comparable} for a in self.recipe.anchor],
             "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
             "training_seconds": round(position["seconds"], 1),
             "tokens_per_second": round(position["tokens"] / max(position["seconds"], 1e-9)),
-            "padding_share": round(padding_share(lengths, task.plan(lengths, self.recipe.training, 0)), 4),
+            "padding_share": encoded["padding_share"],
             "seed": self.recipe.training.seed,
             "commit": json.loads((self.folder / "environment.json").read_text()).get("commit", ""),
             "versions": versions(),
+            "figures": scores.figures,
         }  # fmt: skip
+        scores.save(self.folder / "statistics.npz")
         report.plots(self.folder / "plots", self.folder / "history.csv", scores)
         report.write_text(self.folder / "report.txt", report.text_report(content, scores, self.name, task.headline))
         report.write_json(path, content)
 
-    def _rows(self, split: str) -> int:
-        if split == "test":
-            return self.splits.counts["test"].read
-        return Store(self.folder / "cache" / split).rows
+    def _without_copies(self, task: Task, test: list[Any], results: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Scores without the test rows that stand in train as well, where there are some."""
+        path = self.folder / "check.json"
+        copies = {*json.loads(path.read_text())["copies"]} if path.exists() else set()
+        kept = [result for example, result in zip(test, results, strict=True) if str(example.where) not in copies]
+        if not kept or len(kept) == len(results):
+            return None
+        scores = task.score(kept)
+        return {"left_out": len(results) - len(kept), "scores": scores.scores, "intervals": scores.intervals}
+
+    def _encoded(self, task: Task) -> dict[str, Any]:
+        """What the score's file says of the encoded data, kept when the data itself is tidied away."""
+        path = self.folder / "encoded.json"
+        if not path.exists():
+            train, validation = (self._encode(task, split) for split in ("train", "validation"))
+            lengths = train.lengths(task.length_field)
+            share = padding_share(lengths, task.plan(lengths, self.recipe.training, 0))
+            report.write_json(
+                path,
+                {"rows": {"train_rows": train.rows, "validation_rows": validation.rows}, "padding_share": round(share, 4)},
+            )
+        return json.loads(path.read_text())
 
     def _baseline(self, task: Task, test: list[Any], ours: Scores) -> dict[str, Any] | None:
         """Scores of the task's baseline, and what our model has more: on the same examples, so that the interval is that of pairs."""
@@ -363,22 +416,28 @@ class Run:
         samples = [example.inputs for example in islice(examples, self.recipe.export.compare)]
         width = len(samples[0])
         samples += [("",) * width, ("é 👍🏽 你好",) * width]
-        extra = {"recipe.toml": self.recipe.resolved(), "weights.sha256": _digest(folder) + "\n",
+        extra: dict[str, str | bytes] = {"recipe.toml": self.recipe.resolved(), "weights.sha256": _digest(folder) + "\n",
                  "example_inputs.json": json.dumps(samples[:3], ensure_ascii=False, indent=1) + "\n"}  # fmt: skip
         scores = folder / "scores.json"
         if scores.exists():
-            extra["scores.json"] = scores.read_text()
+            extra["scores.json"] = scores.read_text(encoding="utf-8")
+        if (folder / "statistics.npz").exists():
+            extra["statistics.npz"] = (folder / "statistics.npz").read_bytes()
         path = export.write(task, model, export.functions(task, model), self.export_folder, extra=extra, samples=samples)
+        shutil.copyfile(path / "assets.extra" / "export.json", folder / "export.json")
         tell(f"exported to {path}")
         return path
 
     def _exported(self) -> bool:
-        """Whether some version of the export holds the weights of this run."""
+        """Whether some version of the export holds the weights and the scores of this run."""
         if not (self.folder / "checkpoints" / "chosen.npz").is_file():
             return False
         digest = _digest(self.folder)
-        marks = self.export_folder.glob("[0-9]*/assets.extra/weights.sha256")
-        return any(mark.read_text().strip() == digest for mark in marks)
+        marks = [
+            mark for mark in self.export_folder.glob("[0-9]*/assets.extra/weights.sha256") if mark.read_text().strip() == digest
+        ]
+        scores, held = self.folder / "scores.json", [mark.with_name("scores.json") for mark in marks]
+        return any(not scores.exists() or (path.exists() and path.read_bytes() == scores.read_bytes()) for path in held)
 
 
 def _check_writable(folder: Path) -> None:
@@ -405,6 +464,15 @@ def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
         "strategy": type(strategy).__name__,
         "replicas": strategy.num_replicas_in_sync,
     }
+
+
+def _test_hash(task: Task, examples: Iterable[Any]) -> str:
+    """Of what is scored: the same in two runs if and only if they answer the same examples."""
+    digest = hashlib.sha256()
+    for example in examples:
+        target = list(task.labels_of(example)) or example.target
+        digest.update(json.dumps([example.inputs, target], ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

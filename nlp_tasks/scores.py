@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sklearn
 from sklearn import metrics
 
-from nlp_tasks.data.spans import read_tags, write_tags
+from nlp_tasks.data.spans import Span, read_tags, write_tags
 
 
 @dataclass
@@ -22,18 +24,30 @@ class Scores:
     Attributes:
         scores: `{metric: number}`; fractions, not percentages.
         samples: `{metric: <float>[repetitions]}`: the metric on resampled examples.
+        parts: `{metric: <float>[2, examples]}`: where a metric is a ratio of two sums over examples, what each adds to both.
         counts: `{what: number}`, such as examples.
         signatures: `{metric: how it was counted}`.
         text: tables for a person, such as a report by class.
-        figures: `{name: data}` for pictures: "confusion" and "calibration".
+        figures: `{name: data}` for pictures and tables: "confusion", "calibration", "classes" (precision, recall and F1 of each),
+            and any `grouped`.
     """
 
     scores: dict[str, float]
     samples: dict[str, np.ndarray] = field(default_factory=dict)
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
     text: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes samples and parts, which is what comparing two models takes: the file that exists is whole."""
+        beside = path.with_name(f".{path.name}.partial")
+        arrays: dict[str, Any] = {f"samples/{name}": values for name, values in self.samples.items()}
+        arrays |= {f"parts/{name}": values.astype(np.float32) for name, values in self.parts.items()}
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(beside, path)
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -42,13 +56,13 @@ class Scores:
 
 
 def bootstrap(count: int, metric: Callable[[np.ndarray], np.ndarray], *, repetitions: int = 1000, seed: int = 0) -> np.ndarray:
-    """A metric on examples drawn with replacement, `<float>[repetitions]` (Efron & Tibshirani 1993, ch. 13).
+    """A metric on examples drawn with replacement, `<float>[repetitions, …]` (Efron & Tibshirani 1993, ch. 13).
 
     Two models on the same examples get the same draws: the differences of their values are those of a paired bootstrap.
 
     Args:
         count: number of examples.
-        metric: from weights `<int64>[repetitions, examples]` (how often each example was drawn) to `<float>[repetitions]`.
+        metric: from weights `<float64>[repetitions, examples]` (how often each example was drawn) to `<float>[repetitions, …]`.
     """
     random = np.random.default_rng(seed)
     values = []
@@ -56,7 +70,7 @@ def bootstrap(count: int, metric: Callable[[np.ndarray], np.ndarray], *, repetit
         size = min(50, repetitions - start)
         drawn = random.integers(0, count, (size, count))
         weights = np.stack([np.bincount(row, minlength=count) for row in drawn])
-        values.append(metric(weights))
+        values.append(metric(weights.astype(np.float64)))
     return np.concatenate(values)
 
 
@@ -66,14 +80,55 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """Bootstrapped ratio of two sums over examples, 0 where there is nothing to divide by."""
+def ratios(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Bootstrapped ratios of two sums over examples, all on the same draws; 0 where there is nothing to divide by.
 
-    def metric(weights: np.ndarray) -> np.ndarray:
-        totals = (weights @ denominators).astype(float)
-        return np.divide(weights @ numerators, totals, out=np.zeros(len(weights)), where=totals > 0)
+    Args:
+        parts: `{metric: <float>[2, examples]}`, as in `Scores.parts`.
+    """
+    if not parts or not next(iter(parts.values())).size:
+        return {name: np.zeros(1000) for name in parts}
+    stacked = np.stack(list(parts.values())).astype(np.float64)
+    totals = bootstrap(stacked.shape[2], lambda weights: weights @ stacked.reshape(-1, stacked.shape[2]).T)
+    above, below = np.moveaxis(totals.reshape(-1, *stacked.shape[:2]), 0, -1).transpose(1, 0, 2)
+    values = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return dict(zip(parts, values, strict=True))
 
-    return bootstrap(len(numerators), metric)
+
+def grouped(metric: str, title: str, groups: Mapping[str, np.ndarray], counts: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """A score in groups, such as by length, with intervals: for `Scores.figures`.
+
+    Args:
+        metric: which score.
+        title: what the groups are.
+        groups: `{name: <float>[2, examples]}`, parts as in `Scores.parts`; a group in which nothing is counted is left out.
+        counts: how many each group has; where not given, what its score is a share of.
+    """
+    groups = {name: parts for name, parts in groups.items() if parts[1].sum() > 0}
+    samples = ratios(groups)
+    return {
+        "metric": metric,
+        "title": title,
+        "names": list(groups),
+        "scores": [float(parts[0].sum() / parts[1].sum()) for parts in groups.values()],
+        "intervals": [interval(samples[name]) for name in groups],
+        "counts": [counts[name] if counts else int(parts[1].sum()) for name, parts in groups.items()],
+    }
+
+
+def by_size(metric: str, title: str, sizes: np.ndarray, parts: np.ndarray, groups: int = 6) -> dict[str, Any]:
+    """`grouped` by a number of each example, in groups of about equally many.
+
+    Args:
+        sizes: `<int>[examples]`.
+        parts: `<float>[2, examples]`, as in `Scores.parts`.
+    """
+    ends = np.unique(np.quantile(sizes, np.linspace(0, 1, groups + 1)[1:], method="higher")) if len(sizes) else np.zeros(0)
+    place = np.searchsorted(ends, sizes)
+    starts = [int(min(sizes, default=0)), *(int(end) + 1 for end in ends[:-1])]
+    names = [f"{start}–{int(end)}" if start < end else str(start) for start, end in zip(starts, ends, strict=False)]
+    counts = {name: int((place == index).sum()) for index, name in enumerate(names)}
+    return grouped(metric, title, {name: parts * (place == index) for index, name in enumerate(names)}, counts)
 
 
 def classification(gold: Sequence[int], probabilities: np.ndarray, labels: Sequence[str]) -> Scores:
@@ -98,19 +153,15 @@ def classification(gold: Sequence[int], probabilities: np.ndarray, labels: Seque
         "calibration_error": calibration_error(probabilities, right),
     }
 
-    def macro_f1(weights: np.ndarray) -> np.ndarray:
-        total = np.zeros(len(weights))
-        for label in every:
-            hits = weights @ ((truth == label) & right)
-            share = weights @ (truth == label) + weights @ (answers == label)
-            total += np.divide(2 * hits, share, out=np.zeros(len(weights)), where=share > 0)
-        return total / classes
+    hits = np.stack([(truth == label) & right for label in every], 1).astype(np.float64)
+    shares = np.stack([(truth == label).astype(np.float64) + (answers == label) for label in every], 1)
 
-    samples = {
-        "accuracy": bootstrap(len(truth), lambda weights: weights @ right / len(truth)),
-        "macro_f1": bootstrap(len(truth), macro_f1),
-        "log_loss": bootstrap(len(truth), lambda weights: weights @ losses / len(truth)),
-    }
+    def drawn(weights: np.ndarray) -> np.ndarray:
+        twice, either = 2 * weights @ hits, weights @ shares
+        f1 = np.divide(twice, either, out=np.zeros_like(twice), where=either > 0).sum(1) / classes
+        return np.stack([weights @ right / len(truth), f1, weights @ losses / len(truth)], 1)
+
+    samples = dict(zip(("accuracy", "macro_f1", "log_loss"), bootstrap(len(truth), drawn).T, strict=True))
     scorer = f"scikit-learn:{sklearn.__version__}"
     signatures = {
         "accuracy": f"unit:example|interval:bootstrap1000|{scorer}",
@@ -122,19 +173,25 @@ def classification(gold: Sequence[int], probabilities: np.ndarray, labels: Seque
     matrix = metrics.confusion_matrix(truth, answers, labels=every)
     figures = {
         "confusion": {"labels": list(labels), "matrix": matrix.tolist()},
-        "calibration": calibration_curve(probabilities, right),
+        "calibration": calibration_curve(probabilities.max(1), right),
+        "classes": class_table(matrix, labels, np.bincount(answers, minlength=classes)),
     }
     text = f"{report}\n{confusion_text(matrix, labels)}"
-    return Scores(scores, samples, {"examples": len(truth)}, signatures, text, figures)
+    parts = {"accuracy": np.stack([right, np.ones_like(right)]).astype(np.float64)}
+    return Scores(scores, samples, parts, {"examples": len(truth)}, signatures, text, figures)
 
 
-def tagging(gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]], known: Sequence[Sequence[bool]]) -> Scores:
+def tagging(
+    gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]], known: Sequence[Sequence[bool]],
+    confidence: Sequence[Sequence[float]] | None = None,
+) -> Scores:  # fmt: skip
     """Accuracy of one tag a word: of all words, of those known from training and of the others; and of whole sentences.
 
     Args:
         gold: right tags of each sentence.
         answers: given tags, as many.
         known: whether a word stood in the training data, in exactly this form.
+        confidence: the probability of each given tag, where there is one.
     """
     sentences = range(len(gold))
     right = [np.array(gold[i], object) == np.array(answers[i], object) for i in sentences]
@@ -145,18 +202,25 @@ def tagging(gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]], kno
         "unknown_accuracy": (_sums(r & ~k for r, k in zip(right, seen, strict=True)), _sums(~k for k in seen)),
         "sentence_accuracy": (np.array([r.size > 0 and r.all() for r in right]), np.array([r.size > 0 for r in right])),
     }
+    parts = {name: np.stack(pair).astype(np.float64) for name, pair in pairs.items()}
     flat_gold, flat_answers = list(chain.from_iterable(gold)), list(chain.from_iterable(answers))
     tags = sorted({*flat_gold, *flat_answers})
     report = metrics.classification_report(flat_gold, flat_answers, labels=tags, digits=4, zero_division=0)
     matrix = metrics.confusion_matrix(flat_gold, flat_answers, labels=tags)
     signature = f"interval:bootstrap1000 of sentences|scikit-learn:{sklearn.__version__}"
+    figures = {"confusion": {"labels": tags, "matrix": matrix.tolist()}, "classes": class_table(matrix, tags)}
+    if confidence is not None:
+        figures["calibration"] = calibration_curve(
+            np.array(list(chain.from_iterable(confidence)), float), np.concatenate([[], *right])
+        )
     return Scores(
-        {name: float(right.sum() / max(1, total.sum())) for name, (right, total) in pairs.items()},
-        {name: _ratio(*pair) for name, pair in pairs.items()},
+        {name: float(right.sum() / max(1, total.sum())) for name, (right, total) in parts.items()},
+        ratios(parts),
+        parts,
         {"examples": len(gold), "words": len(flat_gold), "unknown_words": int(pairs["unknown_accuracy"][1].sum())},
         {name: f"unit:{'sentence' if name == 'sentence_accuracy' else 'word'}|{signature}" for name in pairs},
         f"{report}\n{confusion_text(matrix, tags)}",
-        {"confusion": {"labels": tags, "matrix": matrix.tolist()}},
+        figures,
     )
 
 
@@ -177,16 +241,47 @@ def spans(gold: Sequence[Sequence[str]], answers: Sequence[Sequence[str]]) -> Sc
         gold, answers, average="micro", mode="strict", scheme=IOB2, zero_division=0
     )
     hits, right, given = np.array([(len({*g} & {*a}), len(g), len(a)) for g, a in found], int).reshape(-1, 3).T
+    kinds = sorted({span.kind for sentence in found for span in chain(*sentence)})
+    parts = {
+        "span_f1": np.stack([2 * hits, right + given]),
+        "precision": np.stack([hits, given]),
+        "recall": np.stack([hits, right]),
+    }
     some = right.any() or given.any()  # seqeval makes no table of nothing
     report = classification_report(gold, answers, mode="strict", scheme=IOB2, digits=4, zero_division=0) if some else "no spans\n"
     signature = f"mode:strict|scheme:IOB2|average:micro|interval:bootstrap1000 of sentences|seqeval:{version('seqeval')}"
     return Scores(
         {"span_f1": float(f1), "precision": float(precision), "recall": float(recall)},
-        {"span_f1": _ratio(2 * hits, right + given), "precision": _ratio(hits, given), "recall": _ratio(hits, right)},
+        ratios(parts),
+        {name: pair.astype(np.float64) for name, pair in parts.items()},
         {"examples": len(gold), "spans": int(right.sum()), "answered_spans": int(given.sum())},
         dict.fromkeys(("span_f1", "precision", "recall"), signature),
         report,
+        {"classes": [_kind_row(kind, found) for kind in kinds]},
     )
+
+
+def _kind_row(kind: str, found: Sequence[tuple[list[Span], list[Span]]]) -> dict[str, Any]:
+    of_kind = [({s for s in gold if s.kind == kind}, {s for s in given if s.kind == kind}) for gold, given in found]
+    right, gold, given = (sum(map(len, column)) for column in zip(*((g & a, g, a) for g, a in of_kind), strict=True))
+    return _class_row(kind, right, gold, given)
+
+
+def _class_row(name: str, right: int, gold: int, given: int) -> dict[str, Any]:
+    return {"name": name, "precision": right / max(1, given), "recall": right / max(1, gold), "f1": 2 * right / max(1, gold + given),
+            "count": gold}  # fmt: skip
+
+
+def class_table(matrix: np.ndarray, labels: Sequence[str], answered: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and number of gold examples of each label.
+
+    Args:
+        matrix: confusion matrix `<int>[gold, answers]`.
+        labels: their names.
+        answered: `<int>[labels]`: how often each was answered, where the matrix leaves out examples whose gold label is none of these.
+    """
+    given = matrix.sum(0) if answered is None else answered
+    return [_class_row(label, int(matrix[i, i]), int(matrix[i].sum()), int(given[i])) for i, label in enumerate(labels)]
 
 
 def difference(ours: Scores, theirs: Scores) -> dict[str, list[float]]:
@@ -198,20 +293,46 @@ def difference(ours: Scores, theirs: Scores) -> dict[str, list[float]]:
     }
 
 
+def p_value(observed: float, differences: np.ndarray) -> float:
+    """Of a paired bootstrap, two-sided: how often differences, moved to a mean of zero, are as large as the observed one.
+
+    sacrebleu counts the upper tail alone, which is half of it where the difference is clear.
+
+    Args:
+        observed: difference of two scores on all examples.
+        differences: `<float>[repetitions]`, of the same scores on resampled examples.
+    """
+    as_large = np.abs(differences - differences.mean()) >= abs(observed)
+    return float((as_large.sum() + 1) / (len(differences) + 1))
+
+
+def mcnemar(ours: np.ndarray, theirs: np.ndarray) -> tuple[int, int, float]:
+    """Examples that only ours has right, that only theirs has right, and the exact two-sided p-value (McNemar 1947).
+
+    Args:
+        ours, theirs: `<bool>[examples]`, whether an answer was right.
+    """
+    from scipy.stats import binomtest
+
+    only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    if not only_ours + only_theirs:
+        return 0, 0, 1.0
+    return only_ours, only_theirs, float(binomtest(only_ours, only_ours + only_theirs).pvalue)
+
+
 def joined(first: Scores, second: Scores) -> Scores:
-    """Both side by side, about the same examples."""
+    """Both side by side, about the same examples; a figure that both have is the first's."""
     text = f"{first.text}\n{second.text}"
-    return Scores(first.scores | second.scores, first.samples | second.samples, first.counts | second.counts,
-                  first.signatures | second.signatures, text, first.figures | second.figures)  # fmt: skip
+    return Scores(first.scores | second.scores, first.samples | second.samples, first.parts | second.parts,
+                  first.counts | second.counts, first.signatures | second.signatures, text, second.figures | first.figures)  # fmt: skip
 
 
 def _sums(values: Iterable[np.ndarray]) -> np.ndarray:
     return np.array([value.sum() for value in values], int)
 
 
-def calibration_curve(probabilities: np.ndarray, right: np.ndarray, bins: int = 15) -> dict[str, list[float]]:
-    """Mean confidence, accuracy and number of examples of each occupied bin of confidence (Guo 2017, section 2)."""
-    confidence = probabilities.max(1)
+def calibration_curve(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> dict[str, list[float]]:
+    """Mean confidence, accuracy and number of answers of each occupied bin of confidence (Guo 2017, section 2)."""
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     counts = np.bincount(place, minlength=bins)
     used = counts > 0
@@ -222,7 +343,7 @@ def calibration_curve(probabilities: np.ndarray, right: np.ndarray, bins: int = 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error: mean gap between confidence and accuracy, weighted by count (Guo 2017, eq. 3)."""
-    curve = calibration_curve(probabilities, right, bins)
+    curve = calibration_curve(probabilities.max(1), right, bins)
     gaps = np.abs(np.subtract(curve["confidence"], curve["accuracy"]))
     return float(np.average(gaps, weights=curve["count"]))
 

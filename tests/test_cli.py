@@ -443,11 +443,18 @@ def test_a_model_answers_in_python_whatever_the_batch(model: list[int]) -> None:
 
 
 def test_list(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    score = {"headline": "accuracy", "scores": {"accuracy": 0.9}, "intervals": {"accuracy": [0.88, 0.92]}}
+    score = {
+        "headline": "accuracy",
+        "scores": {"accuracy": 0.9},
+        "intervals": {"accuracy": [0.88, 0.92]},
+        "signature": "unit:example",
+    }
     monkeypatch.setattr(recipe, "measured", lambda: {"sentiment/sample": score})
     outcome = call("list")
     assert outcome.code == 0
-    header, _, *rows = outcome.out.splitlines()
+    table, counted = outcome.out.split("\n\n")
+    assert counted == "accuracy of sentiment: unit:example\n"
+    header, _, *rows = table.splitlines()
     assert header.split("  ")[0] == "recipe"
     assert [row.split()[0] for row in rows] == recipe.names()
     (sample,) = (row for row in rows if row.startswith("sentiment/sample"))

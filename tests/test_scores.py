@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
+from statsmodels.stats import contingency_tables
 
 from nlp_tasks import scores
 from nlp_tasks.data.spans import Span, read_tags, write_tags
@@ -35,6 +41,25 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         low, high = scores.interval(drawn)
         covered += low <= 0.8 <= high
     assert 0.90 <= covered / 200 <= 0.985  # 95 %, four standard errors of 200 trials
+
+
+@pytest.mark.parametrize("other_right", [0, 0.75])
+def test_of_1000_intervals_of_accuracies_and_their_differences_95_percent_cover_the_truth(other_right: float) -> None:
+    random = np.random.default_rng(11)
+    ours, theirs = random.random((300, 1000)) < 0.8, random.random((300, 1000)) < other_right
+    drawn = scores.bootstrap(300, lambda weights: weights @ (1.0 * ours - theirs) / 300)
+    low, high = np.transpose([scores.interval(values) for values in drawn.T])
+    assert 0.93 <= np.mean((low <= 0.8 - other_right) & (0.8 - other_right <= high)) <= 0.97
+
+
+def test_of_1000_intervals_of_words_95_percent_cover_the_truth() -> None:
+    """Some sentences are easier than others: whole ones must be drawn."""
+    random = np.random.default_rng(11)
+    words = random.integers(1, 13, (1000, 200))
+    right = random.binomial(words, random.beta(4, 1, words.shape))
+    drawn = scores.ratios({str(trial): np.stack(pair) for trial, pair in enumerate(zip(right, words, strict=True))})
+    low, high = np.transpose([scores.interval(values) for values in drawn.values()])
+    assert 0.93 <= np.mean((low <= 0.8) & (high >= 0.8)) <= 0.97
 
 
 def test_the_interval_of_f1_is_that_of_resampled_examples() -> None:
@@ -67,6 +92,132 @@ def test_each_draw_has_as_many_examples_as_there_are() -> None:
     assert not np.array_equal(values, scores.bootstrap(7, metric, repetitions=120, seed=1))
 
 
+def test_several_metrics_share_their_draws() -> None:
+    values = np.random.default_rng(1).random((9, 3))
+    together = scores.bootstrap(9, lambda weights: (weights @ values).reshape(-1, 3, 1), repetitions=70)
+    assert together.shape == (70, 3, 1)
+    for column in range(3):
+        alone = scores.bootstrap(9, lambda weights, column=column: weights @ values[:, column], repetitions=70)
+        np.testing.assert_allclose(together[:, column, 0], alone)
+
+
+def test_25000_examples_are_scored_in_two_seconds() -> None:
+    random = np.random.default_rng(0)
+    positive = random.random(25_000)
+    gold = list((random.random(25_000) < positive).astype(int))
+    begun = time.process_time()
+    found = scores.classification(gold, np.stack([1 - positive, positive], 1), ["bad", "good"])
+    assert time.process_time() - begun <= 2
+    assert found.scores["accuracy"] == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_class_table_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(4)
+    gold, answers = random.integers(0, 4, (2, 200))
+    answers[answers == 3] = 0  # never answered
+    rows = scores.class_table(scores.metrics.confusion_matrix(gold, answers), ["a", "b", "c", "d"])
+    expected = scores.metrics.precision_recall_fscore_support(gold, answers, zero_division=0)
+    assert [row["name"] for row in rows] == ["a", "b", "c", "d"]
+    np.testing.assert_allclose(
+        [[row[key] for key in ("precision", "recall", "f1", "count")] for row in rows], np.transpose(expected)
+    )
+
+
+def test_a_class_without_examples_scores_zero() -> None:
+    (row,) = scores.class_table(np.zeros((1, 1), int), ["a"])
+    assert row == {"name": "a", "precision": 0, "recall": 0, "f1": 0, "count": 0}
+
+
+def test_what_comparing_takes_is_saved_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "statistics.npz"
+    path.write_text("an older one")
+    found = scores.classification(GOLD, PROBABILITIES, LABELS)
+    found.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["statistics.npz"]
+    with np.load(path) as content:
+        assert set(content.files) == {"samples/accuracy", "samples/macro_f1", "samples/log_loss", "parts/accuracy"}
+        for name, values in found.samples.items():
+            np.testing.assert_array_equal(content[f"samples/{name}"], values)
+        np.testing.assert_array_equal(content["parts/accuracy"], [[1, 0, 1, 1], [1, 1, 1, 1]])
+
+
+# Ratios, and scores in groups
+
+HALF = np.array([[1, 0], [1, 1]])
+"""Of two examples one is right."""
+
+
+def test_ratios_are_those_of_the_drawn_examples() -> None:
+    values = scores.ratios({"a": HALF})["a"]
+    assert set(values) == {0, 1 / 2, 1}
+    assert np.mean(values == 1 / 2) == pytest.approx(1 / 2, abs=0.08)  # five standard errors
+
+
+def test_ratios_share_their_draws() -> None:
+    random = np.random.default_rng(2)
+    one, other = random.integers(0, 5, (2, 2, 30)) + np.array([[0], [1]])
+    both = scores.ratios({"one": one, "tenfold": 10 * one, "other": other})
+    assert not np.array_equal(both["one"], both["other"])
+    np.testing.assert_allclose(both["one"], both["tenfold"])
+    np.testing.assert_array_equal(both["other"], scores.ratios({"other": other})["other"])
+    weighted = scores.bootstrap(30, lambda weights: weights @ other[0] / (weights @ other[1]))
+    np.testing.assert_allclose(both["other"], weighted)
+
+
+def test_a_ratio_to_nothing_is_zero() -> None:
+    values = scores.ratios({"never": np.array([[1, 1], [0, 0]]), "at times": np.array([[1, 0], [1, 0]])})
+    assert set(values["never"]) == {0}
+    assert set(values["at times"]) == {0, 1}  # a quarter of the draws has the second example only
+    assert scores.ratios({}) == {}
+
+
+def test_groups_have_their_scores_counts_and_intervals() -> None:
+    found = scores.grouped(
+        "accuracy", "kind", {"words": np.array([[3, 1], [4, 4]]), "none": np.zeros((2, 2)), "wrong": np.array([[0, 0], [0, 2]])}
+    )
+    assert (found["title"], found["names"], found["scores"], found["counts"]) == ("kind", ["words", "wrong"], [1 / 2, 0], [8, 2])
+    assert found["intervals"] == [(1 / 4, 3 / 4), (0, 0)]
+
+
+def test_one_group_scores_as_all_examples_do() -> None:
+    found = scores.grouped("accuracy", "all", {"all": HALF})
+    assert found["intervals"] == [scores.interval(scores.ratios({"x": HALF})["x"])]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6, 40])
+def test_groups_by_size_part_the_examples(groups: int) -> None:
+    random = np.random.default_rng(groups)
+    sizes = random.geometric(0.1, 300)
+    parts = np.stack([random.integers(0, 2, 300), np.ones(300, int)])
+    found = scores.by_size("accuracy", "words", sizes, parts, groups)
+    ends = [[int(end) for end in f"{name}–{name}".split("–")] for name in found["names"]]
+    ranges = [range(end[0], end[1] + 1) if "–" in name else range(end[0], end[0] + 1)
+              for name, end in zip(found["names"], ends, strict=True)]  # fmt: skip
+    assert ranges[0].start == min(sizes) and ranges[-1].stop == max(sizes) + 1
+    assert all(one.stop == other.start for one, other in pairwise(ranges))
+    inside = [np.isin(sizes, group) for group in ranges]
+    assert found["counts"] == [int(mask.sum()) for mask in inside]
+    assert found["scores"] == pytest.approx([parts[0][mask].mean() for mask in inside])
+    assert len(ranges) == 1 if groups == 1 else 1 < len(ranges) <= groups
+
+
+def test_groups_by_size_have_equally_many() -> None:
+    sizes = np.random.default_rng(0).permutation(60) + 1
+    found = scores.by_size("accuracy", "words", sizes, np.ones((2, 60)))
+    assert len(found["names"]) == 6
+    assert all(9 <= count <= 11 for count in found["counts"])
+
+
+def test_examples_of_one_size_are_one_group() -> None:
+    found = scores.by_size("accuracy", "words", np.array([3, 3, 3]), np.array([[1, 0, 1], [1, 1, 1]]))
+    assert (found["names"], found["scores"], found["counts"]) == (["3"], [2 / 3], [3])
+
+
+def test_of_no_examples_there_are_no_groups() -> None:
+    found = scores.by_size("accuracy", "words", np.zeros(0, int), np.zeros((2, 0)))
+    assert found == {"metric": "accuracy", "title": "words", "names": [], "scores": [], "intervals": [], "counts": []}
+
+
 # One tag a word
 
 SENTENCES = [["D", "N", "V"], [], ["N"], ["D", "N"]]
@@ -88,6 +239,21 @@ def test_tagging_golden_values() -> None:
     assert "unit:word|interval:bootstrap1000 of sentences|scikit-learn:" in found.signatures["accuracy"]
     for tag, line in {"V": "0.0000 0.0000 0.0000 1", "X": "0.0000 0.0000 0.0000 0", "N": "0.7500 1.0000 0.8571 3"}.items():
         assert f"{tag} {line}" in [" ".join(row.split()) for row in found.text.splitlines()]
+
+
+def test_tagging_by_tag() -> None:
+    rows = {row["name"]: row for row in scores.tagging(SENTENCES, ANSWERS, KNOWN).figures["classes"]}
+    assert rows["N"] == {"name": "N", "precision": 3 / 4, "recall": 1, "f1": 6 / 7, "count": 3}
+    assert rows["D"] == {"name": "D", "precision": 1, "recall": 1 / 2, "f1": 2 / 3, "count": 2}
+    assert rows["X"] == {"name": "X", "precision": 0, "recall": 0, "f1": 0, "count": 0}
+
+
+def test_the_calibration_of_tagging_is_that_of_its_words() -> None:
+    found = scores.tagging(SENTENCES, ANSWERS, KNOWN, [[0.99, 0.97, 0.51], [], [0.98], [0.52, 1.0]]).figures["calibration"]
+    assert found["count"] == [2, 4]
+    assert found["accuracy"] == [0, 1]
+    assert found["confidence"] == pytest.approx([(0.51 + 0.52) / 2, (0.99 + 0.97 + 0.98 + 1) / 4])
+    assert "calibration" not in scores.tagging(SENTENCES, ANSWERS, KNOWN).figures
 
 
 def test_sentences_without_words_change_no_score() -> None:
@@ -141,6 +307,14 @@ def test_spans_golden_values() -> None:
     )
     rows = [" ".join(row.split()) for row in found.text.splitlines()]
     assert {"PER 0.5000 1.0000 0.6667 1", "LOC 0.0000 0.0000 0.0000 3", "ORG 0.0000 0.0000 0.0000 1"} <= set(rows)
+
+
+def test_spans_by_kind() -> None:
+    assert scores.spans(NAMES, READ).figures["classes"] == [
+        {"name": "LOC", "precision": 0, "recall": 0, "f1": 0, "count": 3},
+        {"name": "ORG", "precision": 0, "recall": 0, "f1": 0, "count": 1},
+        {"name": "PER", "precision": 1 / 2, "recall": 1, "f1": 2 / 3, "count": 1},
+    ]
 
 
 def test_right_spans_are_all_right() -> None:
@@ -263,6 +437,63 @@ def test_who_is_right_wherever_the_other_is_wins_every_draw() -> None:
     assert one.intervals["accuracy"][0] < other.intervals["accuracy"][1]  # whoever compares the two intervals does not see it
 
 
+@pytest.mark.parametrize(("observed", "p"), [(0, 6 / 6), (1, 5 / 6), (-2, 3 / 6), (2, 3 / 6), (3, 1 / 6)])
+def test_p_counts_differences_about_their_mean(observed: float, p: float) -> None:
+    assert scores.p_value(observed, np.arange(5)) == p  # they are 2, 1, 0, 1 and 2 off their mean
+
+
+def test_of_equal_models_one_in_twenty_seems_to_differ() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.random((2, 300, 1000)) < 0.8
+    drawn = scores.bootstrap(300, lambda weights: weights @ (1.0 * one - other) / 300)
+    found = [scores.p_value(observed, values) for observed, values in zip((1.0 * one - other).mean(0), drawn.T, strict=True)]
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.02)  # three standard errors
+    assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_paired_bootstrap_is_that_of_sacrebleu() -> None:
+    """BLEU of two systems, one a little better. sacrebleu counts the upper tail of the differences only, we both."""
+    random = np.random.default_rng(5)
+    words = [f"w{number}" for number in range(60)]
+    gold = [random.choice(words, random.integers(6, 15)) for _ in range(200)]
+    ours, theirs = ([" ".join(np.where(random.random(len(line)) < share, random.choice(words, len(line)), line)) for line in gold]
+                    for share in (0.30, 0.33))  # fmt: skip
+    bleu, references = BLEU(tokenize="none"), [[" ".join(line) for line in gold]]
+    _, found = PairedTest([("theirs", theirs), ("ours", ours)], {"BLEU": bleu}, references, "bs", n_samples=5000)()
+    their_result, our_result = found["BLEU"]
+    statistics = [np.array(bleu._extract_corpus_statistics(lines, references)) for lines in (ours, theirs)]
+
+    def both(weights: np.ndarray) -> np.ndarray:
+        totals = [(weights @ table).tolist() for table in statistics]
+        return np.array([[bleu._compute_score_from_stats(line).score for line in lines] for lines in totals]).T
+
+    drawn = scores.bootstrap(200, both, repetitions=5000)
+    for values, result in zip(drawn.T, (our_result, their_result), strict=True):
+        low, high = scores.interval(values)
+        assert values.mean() == pytest.approx(result.mean, abs=0.1)
+        assert (high - low) / 2 == pytest.approx(result.ci, rel=0.05)
+    p = scores.p_value(our_result.score - their_result.score, drawn[:, 0] - drawn[:, 1])
+    assert 0.01 < our_result.p_value < 0.05
+    assert p == pytest.approx(2 * our_result.p_value, abs=0.018)  # three standard errors
+
+
+def test_mcnemar_is_that_of_statsmodels() -> None:
+    random = np.random.default_rng(9)
+    shares = [(0.5, 0.5), (0.9, 0.1), (1, 0), (0, 1), (0.95, 0.9)]
+    for size in (1, 2, 7, 60, 500):
+        for ours_right, theirs_right in shares:
+            ours, theirs = random.random(size) < ours_right, random.random(size) < theirs_right
+            table = [[np.sum(o & t) for t in (theirs, ~theirs)] for o in (ours, ~ours)]
+            only_ours, only_theirs, p = scores.mcnemar(ours, theirs)
+            assert (only_ours, only_theirs) == (table[0][1], table[1][0])
+            assert p == pytest.approx(contingency_tables.mcnemar(table, exact=True).pvalue)
+
+
+@pytest.mark.parametrize("right", [[], [True], [False, False], [True, False, True]])
+def test_mcnemar_of_equal_answers_is_one(right: list[bool]) -> None:
+    assert scores.mcnemar(np.array(right, bool), np.array(right, bool)) == (0, 0, 1)
+
+
 def test_only_what_both_have_is_compared() -> None:
     one, other = scores.spans(NAMES, READ), scores.tagging(NAMES, READ, [[True] * len(tags) for tags in NAMES])
     assert scores.difference(one, other) == {}
@@ -278,7 +509,7 @@ def test_joined_scores_are_both() -> None:
     assert both.signatures == one.signatures | other.signatures
     assert both.counts == {"examples": 5, "spans": 5, "answered_spans": 5, "words": 11, "unknown_words": 0}
     assert both.text.startswith(one.text) and both.text.endswith(other.text)
-    assert both.figures == other.figures
+    assert both.figures == other.figures | one.figures
 
 
 def test_the_confusion_matrix_is_aligned() -> None:

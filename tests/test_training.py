@@ -68,8 +68,11 @@ class Tiny(Task):
     def load(self, folder: Path) -> None:
         self.moods = json.loads((folder / "moods.json").read_text())
 
+    def tokenize(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
+        return {"tokens": tf.strings.split(strings[0])}
+
     def encode(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
-        words = tf.strings.split(strings[0])
+        words = self.tokenize(*strings)["tokens"]
         return {"tokens": words.with_values(1 + tf.cast(tf.strings.to_hash_bucket_fast(words.values, 30), tf.int32))}
 
     def targets(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:

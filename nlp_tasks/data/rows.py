@@ -46,6 +46,8 @@ class Counts:
     dropped: Counter[str] = field(default_factory=Counter)
     mended: dict[str, list[str]] = field(default_factory=dict)
     """Of each kind of mistake that was mended: every place."""
+    passed: Counter[str] = field(default_factory=Counter)
+    """What rows hold beside that is not read, such as the empty nodes of a treebank."""
 
     def keep(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:

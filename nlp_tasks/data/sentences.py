@@ -19,6 +19,9 @@ from nlp_tasks.errors import UserError
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """Of CoNLL-U, from left to right."""
 
+MULTI_WORD, EMPTY_NODE = "multi-word tokens", "empty nodes"
+"""What `Counts.passed` calls the lines of CoNLL-U that are no words."""
+
 _WHITE = " \t\n\r\v\f"
 _RANGE = re.compile("([1-9][0-9]{0,8})-([1-9][0-9]{0,8})")
 
@@ -112,6 +115,10 @@ class Block(NamedTuple):
     """The forms. Multi-word tokens and empty nodes are no words."""
     places: tuple[int, ...]
     """Of each word: the index of its line in `raw`."""
+    ranges: int
+    """Number of multi-word tokens."""
+    nodes: int
+    """Number of empty nodes."""
     raw: tuple[bytes, ...]
     """All lines with their ends, to the last blank line behind the sentence."""
     where: Where
@@ -178,6 +185,7 @@ def _read_conllu(path: Path, columns: Columns, counts: Counts) -> Iterator[Row]:
         raise UserError(f"{path}: CoNLL-U has no column for {named}", f"its columns are {', '.join(COLUMNS)}")
     with path.open("rb") as file:
         for block in blocks(file, str(path)):
+            counts.passed.update({MULTI_WORD: block.ranges, EMPTY_NODE: block.nodes})
             if block.words:
                 start = block.where.line - block.places[0]
                 fields = {name: column_of(block, candidates[0]) for name, candidates in found.items()}
@@ -189,7 +197,7 @@ def _read_conllu(path: Path, columns: Columns, counts: Counts) -> Iterator[Row]:
 def _block(raw: list[bytes], name: str, start: int) -> Block:
     words: list[str] = []
     places: list[int] = []
-    nodes = 0
+    nodes = all_nodes = ranges = 0
     for place, line in enumerate(raw):
         where = Where(name, start + place)
         text = _text(line, where)
@@ -209,9 +217,11 @@ def _block(raw: list[bytes], name: str, start: int) -> Block:
             nodes = 0
         elif cells[0] == f"{len(words)}.{nodes + 1}":
             nodes += 1
+            all_nodes += 1
         else:
             _check_range(cells[0], len(words), nodes, where)
-    return Block(tuple(words), tuple(places), tuple(raw), Where(name, start + (places[0] if places else 0)))
+            ranges += 1
+    return Block(tuple(words), tuple(places), ranges, all_nodes, tuple(raw), Where(name, start + (places[0] if places else 0)))
 
 
 def _check_range(identifier: str, word: int, nodes: int, where: Where) -> None:

@@ -45,6 +45,18 @@ class Splits:
         parts = [self._source.fingerprint(name) for name in self._named.values() if name]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
+    def sources(self) -> list[str]:
+        """The splits that the recipe names; the others are held out of train."""
+        return [split for split in SPLITS if self._named[split]]
+
+    def source_rows(self, split: str, counts: Counts) -> Iterator[Row]:
+        """All rows of a split that the recipe names; of train, those held out as well."""
+        return self._source.rows(self._named[split], counts)
+
+    def side(self, split: str, text: str) -> str:
+        """The split that a row of a named one goes to, by its text; "" where it is left out."""
+        return self._side(text) if split == "train" else split
+
     def held_out(self, split: str) -> bool:
         """Whether a split was cut out of train, not named by the recipe."""
         return not self._named[split]
@@ -65,27 +77,29 @@ class Splits:
     def _train_rows(self, wanted: str) -> Iterator[Row]:
         """Rows of the training file that are on the side of `wanted`."""
         dropped = self.counts[wanted]
-        hold_test = 0.0 if self._named["test"] else self._data.test_share
-        hold_validation = 0.0 if self._named["validation"] else self._data.validation_share
-        by_sentence = hold_validation > 0 and self._data.validation_unit == "sentence"
-        if by_sentence and self._sentences is None:
-            texts = (self._text(row) for row in self._source.rows(self._named["train"], Counts()))
-            self._sentences = _Sentences(texts, hold_validation)
         inner = Counts()
         for row in self._source.rows(self._named["train"], inner):
-            text = self._text(row)
-            position = _unit_hash("test", text)
-            side = "test" if position < hold_test else "train"
-            if side == "train" and by_sentence:
-                assert self._sentences is not None
-                side = self._sentences.side(text)
-            elif side == "train" and _unit_hash("validation", text) < hold_validation:
-                side = "validation"
+            side = self._side(self._text(row))
             if side == wanted:
                 yield row
-            elif side == "phrase" and wanted == "train":
+            elif not side and wanted == "train":
                 dropped.dropped["phrase of a held-out sentence"] += 1
-        dropped.dropped.update(inner.dropped if wanted == "train" else {})
+        if wanted == "train":
+            dropped.dropped.update(inner.dropped)
+            dropped.passed.update(inner.passed)
+
+    def _side(self, text: str) -> str:
+        """Of a row of the training file: the split it goes to, or "" where it is a phrase of a held-out sentence."""
+        if not self._named["test"] and _unit_hash("test", text) < self._data.test_share:
+            return "test"
+        if self._named["validation"] or not self._data.validation_share:
+            return "train"
+        if self._data.validation_unit == "sentence":
+            if self._sentences is None:
+                texts = (self._text(row) for row in self._source.rows(self._named["train"], Counts()))
+                self._sentences = _Sentences(texts, self._data.validation_share)
+            return self._sentences.side(text)
+        return "validation" if _unit_hash("validation", text) < self._data.validation_share else "train"
 
 
 class _Sentences:
@@ -111,7 +125,7 @@ class _Sentences:
 
     def side(self, text: str) -> str:
         row = " ".join(text.split())
-        return "validation" if row in self._held else "phrase" if row in self._phrases else "train"
+        return "validation" if row in self._held else "" if row in self._phrases else "train"
 
 
 def _parts(row: str, lengths: Sequence[int]) -> Iterator[str]:

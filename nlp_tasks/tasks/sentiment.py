@@ -7,7 +7,9 @@ something to learn; the answer averages their log probabilities.
 
 from __future__ import annotations
 
+import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -36,6 +38,9 @@ else:
     affixes, ngrams, ragged = (lazy(f"nlp_tasks.text.{name}") for name in ("affixes", "ngrams", "ragged"))
     tokenizer, vocabulary = lazy("nlp_tasks.text.tokenizer"), lazy("nlp_tasks.text.vocabulary")
     word_vectors = lazy("nlp_tasks.text.word_vectors")
+
+RARE = 5
+"""A token that training has fewer times is rare."""
 
 Part = Literal["bag_of_ngrams", "convolution", "recurrent"]
 
@@ -175,6 +180,32 @@ class Sentiment(Task):
                 )
             yield Example((row.fields["text"],), label, row.where)
 
+    refuses_unseen = True
+
+    def labels_of(self, example: Example) -> Sequence[str]:
+        return (example.target,)
+
+    def check_labels(self, labels: Mapping[str, int]) -> None:
+        if len(labels) < 2:
+            found = f"only one class, {next(iter(labels))!r}" if labels else "no rows"
+            raise UserError(f"the training data has {found}", "give training data with at least two different labels")
+        if len(labels) > 1000:
+            raise UserError(f"the training data has {len(labels):,} different labels; are the columns swapped?",
+                            'for a file without header line, set data.columns = ["label", "text"]')  # fmt: skip
+
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        text = self.recipe.text
+        with tf.init_scope():  # its table is no part of the graph that asks for it first
+            return tokenizer.Tokenizer(text.lowercase, text.blank)
+
+    def tokenize(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
+        return {"tokens": self.tokenizer(strings[0]).text}
+
+    @property
+    def limits(self) -> dict[str, int]:
+        return {"tokens": self.recipe.text.maximum_tokens} if self._networks else {}
+
     # Resources: vocabulary.tsv, labels.json, ngrams.npz, vectors.npz
 
     @property
@@ -192,22 +223,19 @@ class Sentiment(Task):
         return "bag_of_ngrams" in self.recipe.model.parts
 
     def prepare(self, examples: Callable[[], Iterator[Example]], folder: Path) -> None:
-        labels: set[str] = set()
+        labels: Counter[str] = Counter()
         text = self.recipe.text
-        split = self._tokenizer()
+        split = tf.function(
+            lambda texts: self.tokenize(texts)["tokens"], autograph=False, input_signature=[tf.TensorSpec([None], tf.string)]
+        )
 
         def flat_tokens() -> Iterator[tf.Tensor]:
             for batch in chunks(examples(), CHUNK):
                 labels.update(example.target for example in batch)
-                yield split(tf.constant([example.inputs[0] for example in batch])).text.flat_values
+                yield split(tf.constant([example.inputs[0] for example in batch])).flat_values
 
         counts = vocabulary.count_tokens(flat_tokens())
-        if len(labels) < 2:
-            found = f"only one class, {next(iter(labels))!r}" if labels else "no rows"
-            raise UserError(f"the training data has {found}", "give training data with at least two different labels")
-        if len(labels) > 1000:
-            raise UserError(f"the training data has {len(labels):,} different labels; are the columns swapped?",
-                            'for a file without header line, set data.columns = ["label", "text"]')  # fmt: skip
+        self.check_labels(labels)
         (folder / "labels.json").write_text(json.dumps(sorted(labels), ensure_ascii=False, indent=1))
         vocabulary.write_vocabulary(
             folder / "vocabulary.tsv", counts, minimum_count=text.minimum_count, size=text.vocabulary_size
@@ -222,7 +250,7 @@ class Sentiment(Task):
         words = vocabulary.Vocabulary(folder / "vocabulary.tsv")
         place = {label: index for index, label in enumerate(json.loads((folder / "labels.json").read_text()))}
         counter = ngrams.NgramCounter(len(place))
-        keys_of = tf.function(lambda texts: ngrams.ngram_keys(words.lookup(split(texts).text), options.order), autograph=False)
+        keys_of = tf.function(lambda texts: ngrams.ngram_keys(words.lookup(split(texts)), options.order), autograph=False)
         for batch in chunks(examples(), CHUNK):
             found = keys_of(tf.constant([example.inputs[0] for example in batch]))
             classes = np.array([place[example.target] for example in batch])
@@ -242,7 +270,7 @@ class Sentiment(Task):
     def _count_vectors(self, examples: Callable[[], Iterator[Example]], split: Callable[..., Any], folder: Path) -> None:
         """Initial word vectors of the parts that ask for them."""
         words = vocabulary.Vocabulary(folder / "vocabulary.tsv")
-        ids_of = tf.function(lambda texts: words.lookup(split(texts).text), autograph=False)
+        ids_of = tf.function(lambda texts: words.lookup(split(texts)), autograph=False)
 
         def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for batch in chunks(examples(), 4096):
@@ -256,18 +284,9 @@ class Sentiment(Task):
                 counted[part] = word_vectors.ppmi_vectors(batches(), size, options.embedding)
         np.savez(folder / "vectors.npz", **counted)
 
-    def _tokenizer(self) -> Any:
-        text = self.recipe.text
-        split = tokenizer.Tokenizer(text.lowercase, text.blank)
-        function = tf.function(split.__call__, autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
-        function.tokenizer = split  # keeps the character table alive with the function
-        return function
-
     def load(self, folder: Path) -> None:
         self.labels: list[str] = json.loads((folder / "labels.json").read_text())
         self.vocabulary = vocabulary.Vocabulary(folder / "vocabulary.tsv")
-        text = self.recipe.text
-        self.tokenizer = tokenizer.Tokenizer(text.lowercase, text.blank)
         self.label_names = tf.constant(self.labels)
         with np.load(folder / "vectors.npz") as content:
             self.vectors = dict(content)
@@ -471,6 +490,7 @@ class Sentiment(Task):
         outputs = answer("serving_default", [example.inputs for example in examples])
         place = {label: index for index, label in enumerate(self.labels)}
         results = []
+        lengths, rare = self._lengths_and_rare_tokens(examples)
         for index, (example, probabilities) in enumerate(zip(examples, outputs["probabilities"], strict=True)):
             chosen = float(probabilities[place[example.target]])
             results.append(
@@ -481,14 +501,42 @@ class Sentiment(Task):
                     "answer": self.labels[int(probabilities.argmax())],
                     "loss": -float(np.log(max(chosen, 1e-12))),
                     "probabilities": [float(p) for p in probabilities],
-                    "length": len(str(example.inputs[0]).split()),
+                    "length": int(lengths[index]),
+                    "rare_tokens": int(rare[index]),
+                    "text": example.inputs[0],
                 }
             )
         return results
 
     def score(self, results: Sequence[dict[str, Any]]) -> Scores:
         gold = [self.labels.index(result["gold"]) for result in results]
-        return scores.classification(gold, np.array([result["probabilities"] for result in results]), self.labels)
+        found = scores.classification(gold, np.array([result["probabilities"] for result in results]), self.labels)
+        lengths, rare = (np.array([result[name] for result in results]) for name in ("length", "rare_tokens"))
+        right, shares = found.parts["accuracy"], 100 * rare / np.maximum(lengths, 1)
+        groups = {"none": shares == 0, "up to 1 %": (shares > 0) & (shares <= 1), "1–3 %": (shares > 1) & (shares <= 3),
+                  "3–10 %": (shares > 3) & (shares <= 10), "more": shares > 10}  # fmt: skip
+        found.figures["by_length"] = scores.by_size("accuracy", "tokens of the text", lengths, right)
+        found.figures["by_frequency"] = scores.grouped(
+            "accuracy",
+            f"share of tokens that training has fewer than {RARE} times",
+            {name: right * mask for name, mask in groups.items()},
+        )
+        return found
+
+    def _lengths_and_rare_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Of each text: the number of tokens, and of those that training has fewer than `RARE` times."""
+        counts = np.array([0] * vocabulary.FIRST + self.vocabulary.counts)
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
+        def lookup(texts: tf.Tensor) -> tf.RaggedTensor:
+            return self.vocabulary.lookup(self.tokenizer(texts).text)
+
+        lengths, rare = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for chunk in chunks(examples):
+            ids = lookup(tf.constant([example.inputs[0] for example in chunk]))
+            lengths.append(ids.row_lengths().numpy())
+            rare.append(np.bincount(ids.value_rowids().numpy(), counts[ids.values.numpy()] < RARE, len(chunk)).astype(np.int64))
+        return np.concatenate(lengths), np.concatenate(rare)
 
     def baseline(self, examples: Callable[[str], Iterator[Example]], test: Sequence[Example]) -> tuple[str, Scores]:
         """TF-IDF of 1-2-grams and logistic regression, scikit-learn's defaults."""

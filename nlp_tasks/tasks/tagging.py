@@ -17,13 +17,14 @@ from msgspec import Meta
 
 from nlp_tasks import recipe
 from nlp_tasks.data import sentences, spans
+from nlp_tasks.data.findings import PLACES, Finding
 from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import tell
 from nlp_tasks.recipe import Positive, Section, Share
 from nlp_tasks.tasks import tagging_baselines
-from nlp_tasks.tasks.task import Asked, Document, Inputs, Loss, Signature, Task, Verb
+from nlp_tasks.tasks.task import Asked, Document, Examiner, Inputs, Loss, Signature, Task, Verb
 
 if TYPE_CHECKING:
     import keras
@@ -161,10 +162,34 @@ class Tagging(Task):
             counts.mended.setdefault("malformed tag sequences mended", []).append(f"{row.place(index)}: {problem}")
         return spans.write_tags(found, len(tags), self.recipe.model.spans)
 
+    def labels_of(self, example: Sentence) -> Sequence[str]:
+        return [self._answered(tag) for tag in example.target]
+
+    def check_labels(self, labels: Mapping[str, int]) -> None:
+        if len(labels) < 2:
+            found = f"only one tag, {next(iter(labels))!r}" if labels else "no sentences"
+            raise UserError(
+                f"the training data has {found}", f"do the tags stand in the column data.tags = {self.recipe.data.tags!r}?"
+            )
+        if len(labels) > 1000:
+            raise UserError(f"the training data has {len(labels):,} different tags; is data.columns right?",
+                            'it names the columns of a file from left to right, for example ["words", "pos", "tags"]')  # fmt: skip
+
+    def tokenize(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
+        tokens = tf.RaggedTensor.from_tensor(strings[0], padding="")
+        return {"words": tokens.with_values(self._word(tokens.values))}
+
+    def further_tokens(self) -> list[bytes]:
+        data = self.recipe.data
+        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors))[0]] if data.vectors else []
+
+    def examiner(self) -> Examiner:
+        return _Contradictions(self.labels_of)
+
     # Resources: tags.json, vocabulary.tsv, forms.tsv, characters.json, tokenizer.tsv, vectors.npy
 
     def prepare(self, examples: Callable[[], Iterator[Sentence]], folder: Path) -> None:
-        tags: set[str] = set()
+        tags: Counter[str] = Counter()
         also: dict[str, set[str]] = {name: set() for name in self.recipe.data.also}
         forms: Counter[bytes] = Counter()
         for sentence in examples():
@@ -172,18 +197,12 @@ class Tagging(Task):
             for column, further in zip(also.values(), sentence.also, strict=True):
                 column.update(further)
             forms.update(word.encode() for word in sentence.inputs[0])
-        if len(tags) < 2:
-            found = f"only one tag, {next(iter(tags))!r}" if tags else "no sentences"
-            raise UserError(
-                f"the training data has {found}", f"do the tags stand in the column data.tags = {self.recipe.data.tags!r}?"
-            )
-        if len(tags) > 1000:
-            raise UserError(f"the training data has {len(tags):,} different tags; is data.columns right?",
-                            'it names the columns of a file from left to right, for example ["words", "pos", "tags"]')  # fmt: skip
+        self.check_labels(tags)
+        names = {*tags}
         if self._writes_spans:  # every tag that a span of a known kind may need
-            kinds = {tag[2:] for tag in tags - {"O"}}
-            tags = {"O"} | {f"{prefix}-{kind}" for prefix in self.recipe.model.spans.upper().replace("O", "") for kind in kinds}
-        every = {"": sorted(tags), **{name: sorted(column) for name, column in also.items()}}
+            kinds = {tag[2:] for tag in names - {"O"}}
+            names = {"O"} | {f"{prefix}-{kind}" for prefix in self.recipe.model.spans.upper().replace("O", "") for kind in kinds}
+        every = {"": sorted(names), **{name: sorted(column) for name, column in also.items()}}
         (folder / "tags.json").write_text(json.dumps(every, ensure_ascii=False, indent=1))
         vocabulary.write_vocabulary(folder / "forms.tsv", forms, minimum_count=1, size=len(forms))
         characters.write_characters(folder / "characters.json", (form.decode() for form in forms))
@@ -221,7 +240,7 @@ class Tagging(Task):
         self.tags = every.pop("")
         self.also = every
         self.vocabulary = vocabulary.Vocabulary(folder / "vocabulary.tsv")
-        self.forms = {form.decode() for form, _ in vocabulary.read_vocabulary(folder / "forms.tsv")}
+        self.forms = {form.decode(): count for form, count in vocabulary.read_vocabulary(folder / "forms.tsv")}
         self.characters = characters.Characters(folder / "characters.json", self.recipe.model.characters.longest)
         self.tokenizer = learned_tokenizer.LearnedTokenizer(folder / "tokenizer.tsv", False, self.recipe.text.blank)
         vectors = folder / "vectors.npy"
@@ -345,11 +364,13 @@ class Tagging(Task):
             total = -tf.reduce_sum(tf.where(tf.reduce_any(learned, 1), likelihood, tf.zeros_like(likelihood)))
         else:
             total = _cross_entropy(gold, logits, learned)
+        parts = {}
+        if self.also:  # the answer's own loss; what training descends counts the further columns, too
+            parts["log_loss"] = (total, _count(learned, logits))
         if noise is not None:
             for name in self.also:
                 further = batch[f"also_{name}"]
                 total += _cross_entropy(further, scored[f"also_{name}"], inside & (further >= 0))
-        parts = {}
         if noise is None or chain is None:
             answers = self._choose(logits, chain, lengths)
             parts["accuracy"] = (_count(inside & (answers == gold), logits), _count(inside, logits))
@@ -463,15 +484,18 @@ class Tagging(Task):
         answers = self._answers(answer("tokens", [example.inputs for example in examples]))
         return [
             {"id": index, "where": str(example.where), "words": list(example.inputs[0]),
-             "gold": [self._answered(tag) for tag in example.target], "answer": given["tags"], "scores": given["scores"],
-             "length": len(example.target)}
-            for index, (example, given) in enumerate(zip(examples, answers, strict=True))
+             "gold": gold, "answer": given["tags"], "scores": given["scores"], "loss": _least_loss(gold, given["tags"], given["scores"]),
+             "length": len(gold)}
+            for index, (example, given, gold) in enumerate(
+                (example, given, [self._answered(tag) for tag in example.target]) for example, given in zip(examples, answers, strict=True)
+            )
         ]  # fmt: skip
 
     def score(self, results: Sequence[dict[str, Any]]) -> Scores:
         gold, answers = [result["gold"] for result in results], [result["answer"] for result in results]
         known = [[word in self.forms for word in result["words"]] for result in results]
-        words = scores.tagging(gold, answers, known)
+        confidence = [result["scores"] for result in results] if all("scores" in result for result in results) else None
+        words = scores.tagging(gold, answers, known, confidence)
         trained = {self._answered(tag) for tag in self.tags}
         unseen = Counter(tag for sentence in gold for tag in sentence if tag not in trained)
         if unseen:
@@ -479,7 +503,23 @@ class Tagging(Task):
             words.text += (
                 "\ntags never seen in training, counted as wrong: " + ", ".join(f"{t} ({n})" for t, n in unseen.items()) + "\n"
             )
-        return scores.joined(scores.spans(gold, answers), words) if self._writes_spans else words
+        words.figures["by_frequency"] = scores.grouped("accuracy", "how often training has the word", self._by_frequency(results))
+        found = scores.joined(scores.spans(gold, answers), words) if self._writes_spans else words
+        lengths = np.array([len(sentence) for sentence in gold])
+        found.figures["by_length"] = scores.by_size(self.headline, "words of the sentence", lengths, found.parts[self.headline])
+        return found
+
+    def _by_frequency(self, results: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+        """Of each group of words by their count in training: right ones and all of each sentence."""
+        groups = {"never": 0, "once": 1, "2–4": 4, "5–19": 19, "20–99": 99, "100 or more": None}
+        ends = [end for end in groups.values() if end is not None]
+        parts = np.zeros((len(groups), 2, len(results)))
+        for row, result in enumerate(results):
+            place = np.searchsorted(ends, [self.forms.get(word, 0) for word in result["words"]])
+            right = [gold == answer for gold, answer in zip(result["gold"], result["answer"], strict=True)]
+            parts[:, 0, row] = np.bincount(place, right, len(groups))
+            parts[:, 1, row] = np.bincount(place, minlength=len(groups))
+        return dict(zip(groups, parts, strict=True))
 
     def baseline(self, examples: Callable[[str], Iterator[Sentence]], test: Sequence[Sentence]) -> tuple[str, Scores]:
         """The most frequent tag of each word; for spans a CRF on word shapes, where the package for it is installed."""
@@ -510,6 +550,44 @@ class Tagging(Task):
             gold, given = ([self._answered(tag) for tag in sequence] for sequence in (example.target, tags))
             results.append({"words": example.inputs[0], "gold": gold, "answer": given})
         return results
+
+
+def _least_loss(gold: Sequence[str], answers: Sequence[str], probabilities: Sequence[float]) -> float:
+    """Sum of -log of each right tag's probability; that of a tag that was not answered is at most what the answer leaves."""
+    left = [p if g == a else 1 - p for g, a, p in zip(gold, answers, probabilities, strict=True)]
+    return round(-float(np.log(np.maximum(left, 1e-6)).sum()), 4)
+
+
+class _Contradictions(Examiner):
+    """Words of the training data that have one tag everywhere but in one place: mistakes of annotation hide there."""
+
+    FEWEST = 10
+    """So often a word must have its usual tag."""
+
+    def __init__(self, labels_of: Callable[[Sentence], Sequence[str]]) -> None:
+        self._labels_of = labels_of
+        self._tags: dict[str, Counter[str]] = {}
+        self._places: dict[tuple[str, str], Where] = {}
+
+    def see(self, split: str, example: Sentence) -> None:
+        if split != "train":
+            return
+        for word, tag in zip(example.inputs[0], self._labels_of(example), strict=True):
+            counts = self._tags.setdefault(word, Counter())
+            counts[tag] += 1
+            if counts[tag] == 1:
+                self._places[word, tag] = example.where
+
+    def findings(self) -> Iterator[Finding]:
+        odd = []
+        for word, counts in self._tags.items():
+            if len(counts) == 2 and min(counts.values()) == 1 and max(counts.values()) >= self.FEWEST:
+                (usual, count), (tag, _) = counts.most_common(2)
+                odd.append((count, f"{self._places[word, tag]} {word!r} {tag}, else {usual} ({count} times)"))
+        if odd:
+            places = [place for _, place in sorted(odd, key=lambda item: -item[0])[:PLACES]]
+            yield Finding("contradicted_words", "note", "train", f"words with one tag everywhere but in one place: {len(odd):,}", len(odd),
+                          places, "look whether they are mistakes of annotation")  # fmt: skip
 
 
 def _cross_entropy(gold: tf.Tensor, logits: tf.Tensor, learned: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from nlp_tasks.data import formats
 from nlp_tasks.data.batching import Batch, plan
+from nlp_tasks.data.findings import Finding
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.recipe import Data, Recipe, Training
 
@@ -106,6 +107,17 @@ class Example(NamedTuple):
     where: Where
 
 
+class Examiner:
+    """What `check` asks a task to look for in its own data: this one for nothing."""
+
+    def see(self, split: str, example: Any) -> None:
+        """Each example of each split, once."""
+
+    def findings(self) -> Iterator[Finding]:
+        """When all were seen."""
+        return iter(())
+
+
 class Task(ABC):
     """One task; each recipe makes one.
 
@@ -145,6 +157,44 @@ class Task(ABC):
     @abstractmethod
     def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Any]:
         """Rows to typed examples. Raises UserError, with the row's place, at what it cannot take; counts what it leaves out or mends."""
+
+    # What a look at the data asks, before there are resources
+
+    refuses_unseen: ClassVar[bool] = False
+    """Whether a label that training lacks is refused in other splits; otherwise it counts as wrong."""
+
+    def text(self, example: Any) -> str:
+        """What makes two examples equal: the column that decides the side of a held-out row."""
+        first = example.inputs[0]
+        return first if isinstance(first, str) else " ".join(first)
+
+    def labels_of(self, example: Any) -> Sequence[str]:
+        """What an example counts for: its label, or one a word. Empty for tasks without labels."""
+        return ()
+
+    def check_labels(self, labels: Mapping[str, int]) -> None:
+        """Raises UserError where nothing can be learned from a training split with so many examples of each label."""
+        return
+
+    @abstractmethod
+    def tokenize(self, *strings: tf.Tensor) -> Mapping[str, tf.RaggedTensor]:
+        """In graph and without resources: inputs, as `scored` takes them → tokens as vocabularies count them, `<string>[batch, (tokens)]`,
+        by field; the first field is the one that near duplicates are found by."""
+
+    def further_tokens(self) -> Sequence[bytes]:
+        """Tokens that the model will know beside those of the training data. Raises UserError where they cannot be read."""
+        return ()
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """How many tokens of a field the model reads at most, where it has such a limit."""
+        return {}
+
+    def examiner(self) -> Examiner:
+        """Looks for what is wrong in this task's data alone."""
+        return Examiner()
+
+    # Resources and encoding
 
     @abstractmethod
     def prepare(self, examples: Callable[[], Iterator[Any]], folder: Path) -> None:
@@ -205,7 +255,11 @@ class Task(ABC):
     def evaluate(
         self, answer: Callable[[str, list[Inputs]], dict[str, np.ndarray]], examples: Sequence[Any]
     ) -> list[dict[str, Any]]:
-        """One JSON-able result an example, from `answer(signature, inputs)`."""
+        """One JSON-able result an example, from `answer(signature, inputs)`.
+
+        The report shows those whose "gold" is not their "answer", the highest "loss" first, with "where" they stand and their "text", or
+        their "words" where gold and answer are lists.
+        """
 
     @abstractmethod
     def score(self, results: Sequence[dict[str, Any]]) -> Scores:

@@ -118,7 +118,7 @@ class Lengths:
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "check", lambda *given: ["StringLength"])
+    monkeypatch.setattr(export, "check", lambda *given: export.Checked(["StringLength"], 1.5))
 
 
 def visible(folder: Path) -> list[str]:
