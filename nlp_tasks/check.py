@@ -268,15 +268,20 @@ class Check:
     def _copies(self) -> list[str]:
         """Finds rows that occur twice. Returns the places of test rows of which train has the text, or nearly."""
         rows = _Rows.of([source for source in self._sources.values() if source.hashes])
-        for index, (name, source) in enumerate((n, s) for n, s in self._sources.items() if s.hashes):
-            self._repeated(name, source, np.flatnonzero(rows.sources == index), rows)
+        for index, name in enumerate(self._names()):
+            self._repeated(name, np.flatnonzero(rows.sources == index), rows)
         self._contradictions(rows)
-        seen = [self._across(rows, one, other) for one, other in combinations(SPLITS, 2)]
+        for one, other in combinations(self._names(), 2):
+            self._across(rows, one, other)
         near = self._near(rows)
-        of_test = np.flatnonzero((rows.sides == SPLITS.index("test")) & np.isin(rows.hashes, np.concatenate([seen[1], near])))
-        return [rows.where(row) for row in of_test]
+        train, test = (np.flatnonzero(rows.sides == SPLITS.index(name)) for name in ("train", "test"))
+        return [rows.where(row) for row in test[np.isin(rows.hashes[test], np.concatenate([rows.hashes[train], near]))]]
 
-    def _repeated(self, name: str, source: _Source, these: np.ndarray, rows: _Rows) -> None:
+    def _names(self) -> list[str]:
+        """Of the files, in their order."""
+        return [name for name, source in self._sources.items() if source.hashes]
+
+    def _repeated(self, name: str, these: np.ndarray, rows: _Rows) -> None:
         """Rows of a file that repeat an earlier one."""
         _, first, inverse = np.unique(rows.hashes[these], return_index=True, return_inverse=True)
         again = np.flatnonzero(first[inverse] != np.arange(len(these)))
@@ -287,18 +292,19 @@ class Check:
                 "repeated", name, message, len(again), places, "leave the repetitions out, unless they are meant to count more"
             )
 
-    def _across(self, rows: _Rows, one: str, other: str) -> np.ndarray:
-        """Texts that stand in two splits, as a run reads them: their hashes."""
-        earlier, later = (np.flatnonzero(rows.sides == SPLITS.index(name)) for name in (one, other))
+    def _across(self, rows: _Rows, one: str, other: str) -> None:
+        """Texts that stand in two files. (Of those held out of one file, all equal texts are on one side.)"""
+        names = self._names()
+        earlier, later = (np.flatnonzero(rows.sources == names.index(name)) for name in (one, other))
         shared = later[np.isin(rows.hashes[later], rows.hashes[earlier])]
         texts = np.unique(rows.hashes[shared])
-        if len(texts):
-            message = f"{_count(len(texts), 'text')} {'stands' if len(texts) == 1 else 'stand'} in both {one} and {other} "
-            message += f"({_count(len(shared), 'row')} of {other})"
-            first = [earlier[np.argmax(rows.hashes[earlier] == rows.hashes[row])] for row in shared[:PLACES]]
-            places = [f"{rows.where(row)} = {rows.where(copied)}" for row, copied in zip(shared, first, strict=False)]
-            self._warn("copies_across", f"{one}, {other}", message, len(texts), places, SEEN[one])
-        return texts
+        if not len(texts):
+            return
+        message = f"{_count(len(texts), 'text')} {'stands' if len(texts) == 1 else 'stand'} in both {one} and {other} "
+        message += f"({_count(len(shared), 'row')} of {other})"
+        first = [earlier[np.argmax(rows.hashes[earlier] == rows.hashes[row])] for row in shared[:PLACES]]
+        places = [f"{rows.where(row)} = {rows.where(copied)}" for row, copied in zip(shared, first, strict=False)]
+        self._warn("copies_across", f"{one}, {other}", message, len(texts), places, SEEN[one])
 
     def _contradictions(self, rows: _Rows) -> None:
         """Equal texts with different labels."""

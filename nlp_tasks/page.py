@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nlp_tasks.errors import UserError
-from nlp_tasks.report import counted, curves, difference_text, is_percent, shown, split_rows, with_interval
+from nlp_tasks.report import counted, curves, difference_text, is_percent, short_place, shown, split_rows, with_interval
 
 WORST = 30
 """So many wrong answers are shown."""
@@ -76,7 +76,9 @@ def report(folder: Path) -> str:
         confusion=_confusion(figures.get("confusion")), confusions=_confusions(figures.get("confusion")),
         calibration=_calibration(figures.get("calibration")),
         errors=errors, wrong=f"{wrong:,}",
-        check=found and {"splits": split_rows(found["splits"]), "counted": counted(found), "findings": found["findings"]},
+        check=found and {"splits": split_rows(found["splits"]), "counted": counted(found), "findings": [
+            {**finding, "places": [*map(short_place, finding["places"])]} for finding in found["findings"]
+        ]},
         command=(facts or {}).get("command", ""), environment=_facts(facts or {}, scores), recipe=resolved,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -143,13 +144,17 @@ def check_text(content: Mapping[str, Any], title: str) -> str:
     for finding in content["findings"]:
         lines = [f"{finding['level']:<7}  {finding['split']}: {finding['message']}"]
         if finding["places"]:
-            lines.append(
-                f"         {', '.join(finding['places'])}" + (", …" if finding["count"] > len(finding["places"]) else "")
-            )
+            places = ", ".join(map(short_place, finding["places"]))
+            lines.append(f"         {places}" + (", …" if finding["count"] > len(finding["places"]) else ""))
         if finding["advice"]:
             lines.append(f"         → {finding['advice']}")
         parts.append("\n".join(lines))
     return "\n\n".join(filter(None, parts))
+
+
+def short_place(place: str) -> str:
+    """Places without the name of their data set, which everyone who looks knows."""
+    return re.sub(r"tfds:\S*/|toy_world/", "", place)
 
 
 def counted(content: Mapping[str, Any]) -> str:
