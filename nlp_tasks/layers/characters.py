@@ -23,10 +23,10 @@ class CharacterEncoder(keras.layers.Layer):
         distinct: False reads each token by itself, which gives the same and can be compiled.
 
     Call arguments:
-        characters: `<int32>[batch, time, characters]`, padded by 0.
+        characters: `<int32>[batch, time, characters]`, padded by 0; or without padding `<int32>[tokens, characters]`.
 
     Returns:
-        `<float>[batch, time, filters or 2 · units]`.
+        `<float>[batch, time, filters or 2 · units]`, or `[tokens, …]`.
     """
 
     def __init__(self, size: int, features: int, *networks: keras.layers.Layer, distinct: bool = True, **kwargs: object) -> None:
@@ -39,13 +39,13 @@ class CharacterEncoder(keras.layers.Layer):
 
     def call(self, characters: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(characters)
-        words = tf.reshape(characters, [shape[0] * shape[1], characters.shape[2]])
+        words = tf.reshape(characters, [-1, characters.shape[-1]])
         if self.distinct and not tf.config.list_logical_devices("GPU"):  # a GPU has no such op for rows
             words, place = tf.raw_ops.UniqueV2(x=words, axis=[0])
             vectors = tf.gather(self._read(words, self._pooled), place)
         else:
             vectors = self._read(words, self._pooled_of_padded)
-        return tf.reshape(vectors, [shape[0], shape[1], vectors.shape[-1]])
+        return tf.reshape(vectors, [*tf.unstack(shape[:-1]), vectors.shape[-1]])
 
     def _read(self, words: tf.Tensor, pooled: Callable[..., tf.Tensor]) -> tf.Tensor:
         """`<int32>[words, characters]` → `<float>[words, …]`."""

@@ -2,6 +2,7 @@
 
 `layer(inputs [batch, time, features], lengths [batch], initial_state=None)` returns `(outputs [batch, time, units], state)`, where
 the state is the one after each row's last token. Outputs beyond a row's length are zero; a row of length 0 keeps its initial state.
+Inputs may come without padding, `[tokens, features]` row after row, and outputs then do, too.
 
 Three paths compute the same from the same weights, within float error (`recurrent_path` forces one):
     plain   a graph loop over the equations as they stand below; any cell, any compiler.
@@ -112,8 +113,14 @@ class RecurrentLayer(keras.layers.Layer):
     def call(
         self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: State | None = None, reverse: bool = False
     ) -> tuple[tf.Tensor, State]:
-        state = self.zero_state(tf.shape(inputs)[0]) if initial_state is None else tuple(initial_state)
+        state = self.zero_state(tf.size(lengths)) if initial_state is None else tuple(initial_state)
         path = _path()
+        if inputs.shape.rank == 2 and (path != "packed" or path not in self.paths):
+            padded = tf.pad(
+                tf.RaggedTensor.from_row_lengths(inputs, lengths).to_tensor(), [[0, 0], [0, 1], [0, 0]]
+            )  # one step at least
+            outputs, state = self.call(padded, lengths, state, reverse)
+            return tf.boolean_mask(outputs, tf.sequence_mask(lengths, tf.shape(outputs)[1])), state
         if path in self.paths:
             return getattr(self, f"run_{path}")(inputs, lengths, state, reverse)
         if reverse:
@@ -366,14 +373,16 @@ class Stack(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tuple[Any, ...]]:
         states = []
         noise = None if noise is None else noise.within(self.name)
-        read = tf.sequence_mask(lengths, tf.shape(inputs)[1])[:, :, None]
         for number in range(1, self.depth + 1):
             if number > 1:
                 inputs = getattr(self, f"dropout_{number}")(inputs, noise)
             first = initial_state[number - 1] if initial_state is not None else None
             outputs, state = getattr(self, f"layer_{number}")(inputs, lengths, initial_state=first)
             if self.residual and inputs.shape[-1] == outputs.shape[-1]:
-                outputs += tf.where(read, inputs, tf.zeros([], inputs.dtype))
+                if inputs.shape.rank == 3:
+                    read = tf.sequence_mask(lengths, tf.shape(inputs)[1])[:, :, None]
+                    inputs = tf.where(read, inputs, tf.zeros([], inputs.dtype))
+                outputs += inputs
             inputs = outputs
             states.append(state)
         return inputs, tuple(states)

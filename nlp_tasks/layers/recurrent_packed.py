@@ -30,7 +30,7 @@ class Packing(NamedTuple):
     extents: tf.Tensor
     """`<int32>[time, 2]`: (running rows, -1) of each step."""
     tokens: tf.Tensor
-    """`<int32>[tokens]`: where each packed token stands in the flat `[batch · time]` batch."""
+    """`<int32>[tokens]`: where each packed token stands in the flat batch, of `[batch · time]` tokens or without padding."""
     before: tf.Tensor
     """`<int32>[tokens]`: in the initial states of all rows followed by the states of all tokens, the state that a token starts from."""
     last: tf.Tensor
@@ -39,9 +39,16 @@ class Packing(NamedTuple):
     """`<int32>[]`: length of the longest row, at least 1."""
 
 
-def pack(lengths: tf.Tensor, time: tf.Tensor, *, reverse: bool) -> Packing:
-    """Plans how rows of `lengths <int32>[batch]`, padded to `time <int32>[]`, are packed; with reverse from last to first token."""
+def pack(lengths: tf.Tensor, inputs: tf.Tensor, *, reverse: bool) -> Packing:
+    """Plans how rows of `lengths <int32>[batch]` are packed, padded as `[batch, time, features]` or one after another as
+    `[tokens, features]`; with reverse from last to first token."""
     rows = tf.size(lengths)
+    if inputs.shape.rank == 3:
+        time = tf.shape(inputs)[1]
+        firsts = tf.range(rows) * time
+    else:
+        time = tf.maximum(tf.reduce_max(lengths), 1)
+        firsts = tf.cumsum(lengths, exclusive=True)
     order = tf.argsort(lengths, direction="DESCENDING", stable=True)
     places = tf.math.invert_permutation(order)
     longest_first = tf.gather(lengths, order)
@@ -57,7 +64,7 @@ def pack(lengths: tf.Tensor, time: tf.Tensor, *, reverse: bool) -> Packing:
         places=places,
         begins=tf.stack([starts, tf.zeros_like(starts)], 1),
         extents=tf.stack([sizes, -tf.ones_like(sizes)], 1),
-        tokens=tf.gather(order, place) * time + position,
+        tokens=tf.gather(tf.gather(firsts, order), place) + position,
         before=before,
         last=last,
         steps=tf.maximum(tf.reduce_max(lengths), 1),  # where there is no token at all, one step of no rows
@@ -71,21 +78,21 @@ def lstm(
     """The equations of `recurrent.LSTM`; weights as it holds them.
 
     Args:
-        inputs: `<float>[batch, time, features]`.
+        inputs: `<float>[batch, time, features]`, or without padding `<float>[tokens, features]`, row after row.
         lengths: `<int32>[batch]`.
         state: (h, c), `<float>[batch, units]` each.
         reverse: read each row from its last token to its first.
         gradient: False keeps nothing for the gradient by hand; TensorFlow's own remains.
 
     Returns:
-        outputs `<float>[batch, time, units]`, zero beyond each row's length, and the last (h, c).
+        outputs laid out as the inputs, zero beyond each row's length, and the last (h, c).
     """
     units = recurrent_kernel.shape[0]
 
     def run(
         inputs: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, h: tf.Tensor, c: tf.Tensor
     ) -> Any:
-        plan = pack(lengths, tf.shape(inputs)[1], reverse=reverse)
+        plan = pack(lengths, inputs, reverse=reverse)
         tokens = _packed(inputs, plan)
         wide_kernel, wide_recurrent, wide_bias = map(_wide, (kernel, recurrent_kernel, bias))
         projected = tf.nn.bias_add(tf.matmul(tokens, wide_kernel), wide_bias)
@@ -158,7 +165,7 @@ def gru(
     units = recurrent_kernel.shape[0]
 
     def run(inputs: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, h: tf.Tensor) -> Any:
-        plan = pack(lengths, tf.shape(inputs)[1], reverse=reverse)
+        plan = pack(lengths, inputs, reverse=reverse)
         tokens = _packed(inputs, plan)
         wide_kernel, wide_recurrent, wide_bias = map(_wide, (kernel, recurrent_kernel, bias))
         projected = tf.nn.bias_add(tf.matmul(tokens, wide_kernel), wide_bias[0])
@@ -227,7 +234,7 @@ def min_gru(
 
     @tf.custom_gradient
     def run(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, h: tf.Tensor) -> Any:
-        plan = pack(lengths, tf.shape(inputs)[1], reverse=reverse)
+        plan = pack(lengths, inputs, reverse=reverse)
         tokens = _packed(inputs, plan)
         wide_kernel, wide_bias = _wide(kernel), _wide(bias)
         z, n, *_ = _split(tf.nn.bias_add(tf.matmul(tokens, wide_kernel), wide_bias), units)
@@ -273,12 +280,14 @@ def min_gru(
 
 
 def _packed(padded: tf.Tensor, plan: Packing) -> tf.Tensor:
-    """`[batch, time, features]` → `[tokens, features]`."""
+    """`[batch, time, features]` or `[tokens, features]` → `[tokens, features]`, packed."""
     return tf.gather(tf.reshape(padded, [-1, padded.shape[-1]]), plan.tokens)
 
 
 def _unpacked(packed: tf.Tensor, plan: Packing, like: tf.Tensor) -> tf.Tensor:
-    """`[tokens, features]` → `[batch, time, features]`, zero where no token is; batch and time are those of `like`."""
+    """Packed `[tokens, features]` → laid out as `like`; where that is `[batch, time, …]`, zero where no token is."""
+    if like.shape.rank == 2:
+        return tf.gather(packed, tf.math.invert_permutation(plan.tokens))
     rows, time, features = tf.shape(like)[0], tf.shape(like)[1], packed.shape[-1]
     flat = tf.scatter_nd(plan.tokens[:, None], packed, [rows * time, features])
     return tf.ensure_shape(tf.reshape(flat, [rows, time, features]), [like.shape[0], like.shape[1], features])

@@ -333,7 +333,8 @@ class Tagging(Task):
         return layers.Stack(*(layer() for _ in range(options.depth)), dropout=options.dropout)
 
     def _scores(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> dict[str, Any]:
-        """logits `<float>[batch, time, tags]`, those of each column of data.also, and the `Chain` of transitions where there is one."""
+        """logits `<float>[batch, time, tags]`, of fields without padding `[tokens, tags]`; those of each column of data.also; and the
+        `Chain` of transitions where there is one."""
         words = batch["words"]
         known = tf.where(words < self._trained, words, vocabulary.UNKNOWN)
         inputs = [model.embedding(model.singleton_dropout(model.token_dropout(known, noise), noise))]
@@ -400,45 +401,50 @@ class Tagging(Task):
         right = tf.reduce_sum(tf.cast(mistakes[1 : total + 1] == 0, tf.float32))
         return 2 * right, tf.cast(total, tf.float32) + tf.reduce_sum(tf.cast(tf.gather(begins, answers), tf.float32))
 
-    def _tagged(self, model: Any, tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """tags `<string>[batch, longest]`, their probabilities `<float>[batch, longest]`, lengths `<int32>[batch]`."""
-        fields = self._fields(tokens)
+    def _tagged(self, model: Any, tokens: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Tags `<string>[batch, (tokens)]` and their probabilities `<float>[batch, (tokens)]`. Nothing is padded but for the sequences of
+        tags that a chain scores."""
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
-        batch = {name: ragged.padded(values) for name, values in fields.items()} | {"words_lengths": lengths}
+        batch = {name: field.values for name, field in self._fields(tokens).items()} | {"words_lengths": lengths}
         scored = model(batch, None)
         logits, chain = scored["logits"], scored.get("chain")
-        answers = self._choose(logits, chain, lengths)
-        crf = self.recipe.model.output == "crf"
-        probabilities = layers.marginals(chain, logits, lengths) if crf else tf.nn.softmax(logits)
-        inside = tf.sequence_mask(lengths, tf.shape(answers)[1])
-        chosen = tf.gather(probabilities, answers, batch_dims=2)
+        probabilities = tf.nn.softmax(logits)
+        if chain is None:
+            answers = tf.argmax(logits, -1, tf.int32)
+        else:
+            padded = ragged.padded(tokens.with_values(logits))
+            inside = tf.sequence_mask(lengths, tf.shape(padded)[1])
+            answers = tf.boolean_mask(self._choose(padded, chain, lengths), inside)
+            if self.recipe.model.output == "crf":
+                probabilities = tf.boolean_mask(layers.marginals(chain, padded, lengths), inside)
         return (
-            tf.where(inside, tf.gather(self.tag_names, answers), ""),
-            tf.where(inside, chosen, tf.zeros([], chosen.dtype)),
-            lengths,
+            tokens.with_values(tf.gather(self.tag_names, answers)),
+            tokens.with_values(tf.gather(probabilities, answers, batch_dims=1)),
         )
 
     def signatures(self, model: Any) -> dict[str, Signature]:
+        def padded(tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+            tags, probabilities = self._tagged(model, tokens)
+            lengths = tf.cast(tokens.row_lengths(), tf.int32)
+            return {"tags": ragged.padded(tags), "scores": ragged.padded(probabilities), "lengths": lengths}
+
         def serving_default(texts: tf.Tensor) -> dict[str, tf.Tensor]:
             """`<string>[batch]` → of each token (padded to the longest row): itself, its tag, the tag's probability, where it starts and
             ends (in characters); and the number of tokens `<int32>[batch]`."""
             tokens = self.tokenizer(texts)
-            tags, probabilities, lengths = self._tagged(model, tokens.text)
             return {
-                "tokens": ragged.padded(tokens.text), "tags": tags, "scores": probabilities, "lengths": lengths,
+                "tokens": ragged.padded(tokens.text), **padded(tokens.text),
                 "starts": ragged.padded(tokens.character_starts), "ends": ragged.padded(tokens.character_ends),
             }  # fmt: skip
 
         def tokens(tokens: tf.Tensor) -> dict[str, tf.Tensor]:
             """`<string>[batch, longest]`, padded by "" → the same without tokens and places."""
-            tags, probabilities, lengths = self._tagged(model, tf.RaggedTensor.from_tensor(tokens, padding=""))
-            return {"tags": tags, "scores": probabilities, "lengths": lengths}
+            return padded(tf.RaggedTensor.from_tensor(tokens, padding=""))
 
         def flat(tokens: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
             """tokens `<string>[all]`, lengths `<int32>[batch]` → tags `<string>[all]`, scores `<float>[all]`."""
-            tags, probabilities, _ = self._tagged(model, tf.RaggedTensor.from_row_lengths(tokens, tf.cast(lengths, tf.int64)))
-            inside = tf.sequence_mask(lengths, tf.shape(tags)[1])
-            return {"tags": tf.boolean_mask(tags, inside), "scores": tf.boolean_mask(probabilities, inside)}
+            tags, probabilities = self._tagged(model, tf.RaggedTensor.from_row_lengths(tokens, tf.cast(lengths, tf.int64)))
+            return {"tags": tags.values, "scores": probabilities.values}
 
         string = tf.string
         return {

@@ -776,3 +776,49 @@ def test_the_plain_path_compiles() -> None:
     layer, given = made("LSTM"), tensors(batch(2), "float64")
     compiled = tf.function(lambda given: results(layer, "plain", given, reverse=True), autograph=False, jit_compile=True)
     assert_close(compiled(given), expected("LSTM", True), 1e-8)
+
+
+# Without padding
+
+
+def _stack() -> layers.Stack:
+    return layers.Stack(layers.Bidirectional(layers.LSTM(3), layers.LSTM(2)), layers.GRU(5), residual=True)
+
+
+@pytest.mark.parametrize("lengths", [[3, 0, 5, 1], [2, 2], [0, 0], [7]], ids=str)
+@pytest.mark.parametrize("path", ["packed", "plain"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: layers.LSTM(4), lambda: layers.GRU(4), lambda: layers.MinGRU(4), lambda: layers.SimpleRNN(4), _stack],
+    ids=["lstm", "gru", "min_gru", "simple", "stack"],
+)
+def test_rows_one_after_another_are_read_as_padded_ones(make: Callable[[], Any], path: str, lengths: list[int]) -> None:
+    random = np.random.default_rng(0)
+    padded = random.normal(size=(len(lengths), 8, 5)).astype(np.float32)
+    inside = np.arange(8) < np.array(lengths)[:, None]
+    layer = make()
+    with layers.recurrent_path(path):
+        expected, state = layer(tf.constant(padded), tf.constant(lengths))
+        outputs, found = layer(tf.constant(padded[inside]), tf.constant(lengths))
+    np.testing.assert_allclose(outputs, expected.numpy()[inside], atol=1e-6)
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(state), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_gradient_without_padding_is_that_with_it() -> None:
+    random = np.random.default_rng(0)
+    lengths, padded = [3, 0, 5, 1], random.normal(size=(4, 8, 5)).astype(np.float32)
+    inside = np.arange(8) < np.array(lengths)[:, None]
+    weights = random.normal(size=(4, 8, 4)).astype(np.float32)
+    layer, found = layers.LSTM(4), []
+    for inputs, factors in ((padded, weights * inside[..., None]), (padded[inside], weights[inside])):
+        with layers.recurrent_path("packed"), tf.GradientTape() as tape:
+            value = tf.constant(inputs)
+            tape.watch(value)
+            outputs, _ = layer(value, tf.constant(lengths))
+            total = tf.reduce_sum(outputs * factors)
+        found.append(tape.gradient(total, [value, *layer.trainable_variables]))
+    (inputs, *others), (flat, *flat_others) = found
+    np.testing.assert_allclose(flat, inputs.numpy()[inside], atol=1e-6)
+    for one, other in zip(others, flat_others, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
