@@ -15,7 +15,17 @@ def test_an_empty_row_is_nothing_else(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "single"),
-    [("word", True), (" word\n", True), ("don't", True), ("...", True), ("two words", False), ("a\tb", False), ("a\xa0b", False)],
+    [
+        ("word", True),
+        (" word\n", True),
+        ("don't", True),
+        ("...", True),
+        ("two words", False),
+        ("a\tb", False),
+        ("a\xa0b", False),
+        ("これはペンです。", False),
+        ("นี่คือปากกา", False),
+    ],
 )
 def test_a_row_of_one_word(text: str, single: bool) -> None:
     assert list(suspicions(text)) == ["one_token"] * single
@@ -51,6 +61,7 @@ def test_control_and_invisible_characters(character: str) -> None:
     [
         "two\tcolumns here",
         "two\nlines here",
+        "two\r\nlines here",
         "no\xa0break",
         "می\u200cخواهم بروم",
         "a family 👨\u200d👩\u200d👧",
@@ -73,6 +84,8 @@ def test_white_space_and_joiners_mean_something(text: str) -> None:
         "see <img src='x?y=1'> here",
         "<H1>Fine</H1> film",
         "salt &amp; pepper",
+        "it&#x27;s fine",
+        "a <!-- comment --> here",
         "it&#39;s fine",
         "no&nbsp;break here",
     ],
@@ -211,3 +224,10 @@ def test_a_finding_as_json_has_all_it_says() -> None:
     assert Finding("near", "note", "train", "2 rows", 2, ["a:1"], "look").as_dict() == {
         "kind": "near", "level": "note", "split": "train", "message": "2 rows", "count": 2, "places": ["a:1"], "advice": "look",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["新しいiPhoneを 買った", "Tシャツ を", "IT기업 소식", "5 \u03bcm thick", "the ΔT of it"], ids=ascii
+)
+def test_words_that_are_written_in_two_scripts(text: str) -> None:
+    assert "mixed_scripts" not in list(suspicions(text))
