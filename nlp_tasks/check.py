@@ -118,9 +118,11 @@ class _Rows:
         return self.files[source].where(int(row - self.starts[source]))
 
     def compared(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that have a digest, and the digests."""
+        """The rows that have a digest, and the digests, which are not kept."""
         rows = [compared + start for source, start in zip(self.files, self.starts, strict=False) for compared in source.compared]
         digests = [digest for source in self.files for digest in source.digests]
+        for source in self.files:
+            source.digests.clear()
         none = np.zeros((0, duplicates.PERMUTATIONS), np.uint32)
         return np.concatenate([np.zeros(0, np.int64), *rows]), np.concatenate([none, *digests])
 
@@ -283,14 +285,15 @@ class Check:
 
     def _repeated(self, name: str, these: np.ndarray, rows: _Rows) -> None:
         """Rows of a file that repeat an earlier one."""
-        _, first, inverse = np.unique(rows.hashes[these], return_index=True, return_inverse=True)
-        again = np.flatnonzero(first[inverse] != np.arange(len(these)))
+        hashes = rows.hashes[these]
+        order = np.argsort(hashes, kind="stable")
+        again = np.sort(order[1:][hashes[order[1:]] == hashes[order[:-1]]])
         if len(again):
             message = f"{_count(len(again), 'row')} {'repeats' if len(again) == 1 else 'repeat'} an earlier row of {name}"
-            places = [f"{rows.where(these[row])} = {rows.where(these[first[inverse[row]]])}" for row in again[:PLACES]]
-            self._warn(
-                "repeated", name, message, len(again), places, "leave the repetitions out, unless they are meant to count more"
-            )
+            shown = [(row, np.argmax(hashes == hashes[row])) for row in again[:PLACES]]
+            places = [f"{rows.where(these[row])} = {rows.where(these[first])}" for row, first in shown]
+            advice = "leave the repetitions out, unless they are meant to count more"
+            self._warn("repeated", name, message, len(again), places, advice)
 
     def _across(self, rows: _Rows, one: str, other: str) -> None:
         """Texts that stand in two files. (Of those held out of one file, all equal texts are on one side.)"""
@@ -325,7 +328,8 @@ class Check:
         compared, matrix = rows.compared()
         _, first = np.unique(rows.hashes[compared], return_index=True)
         first.sort()
-        pairs = compared[first][duplicates.near_pairs(matrix[first])]
+        compared, matrix = compared[first], matrix[first]
+        pairs = compared[duplicates.near_pairs(matrix)]
         sides = np.sort(rows.sides[pairs], 1)
         sampled = [f"one row in {source.every} of {name}" for name, source in self._sources.items() if source.every > 1]
         found = np.zeros(0, np.uint64)
@@ -443,14 +447,8 @@ class Check:
             if other:
                 number = sum(other.values())
                 message = f"{_count(number, 'row')} mostly in other letters than {usual.title()}: {_some(other)}"
-                self._note(
-                    "scripts",
-                    name,
-                    message,
-                    number,
-                    [side.places["script", script] for script in other],
-                    "is the language right?",
-                )
+                places = [side.places["script", script] for script in other]
+                self._note("scripts", name, message, number, places, "is the language right?")
 
     # Description
 
