@@ -47,7 +47,7 @@ def test_a_hash_is_that_of_the_whole_text() -> None:
 def test_rows_that_are_too_short_are_left_out() -> None:
     kept, matrix = digested([words(seed, SHORTEST + more) for seed, more in enumerate([-1, 0, -SHORTEST, 1, -1, 30])])
     assert kept.tolist() == [1, 3, 5]
-    assert (matrix.shape, matrix.dtype) == ((3, PERMUTATIONS), np.uint32)
+    assert (matrix.shape, matrix.dtype) == ((3, PERMUTATIONS), np.uint16)
 
 
 @pytest.mark.parametrize("lengths", [[], [0, 0], [SHORTEST - 1] * 3])
@@ -105,7 +105,7 @@ def test_pairs_that_share_too_little_are_left_out() -> None:
     """However they fall into bands: what counts is the share of equal numbers."""
     random = np.random.default_rng(0)
     same = np.arange(0, PERMUTATIONS + 1)
-    matrix = random.integers(2**32, size=(len(same) * 2, PERMUTATIONS), dtype=np.uint32)
+    matrix = random.integers(2**16, size=(len(same) * 2, PERMUTATIONS), dtype=np.uint16)
     for row, count in enumerate(same):
         matrix[2 * row + 1, :count] = matrix[2 * row, :count]
     expected = [[2 * row, 2 * row + 1] for row, count in enumerate(same) if count / PERMUTATIONS >= SIMILAR]
