@@ -62,6 +62,8 @@ class Run:
         self.folder, self.export_folder = Path(run_dir) / name, Path(export_dir) / name
         self._strategy, self._restart, self._command = strategy, restart, command
         self._type = tasks.find(recipe.task.name)
+        self._encoder: Any = None
+        """The task's `encode` as a graph, made for the first split."""
         columns = self._type.columns(recipe.data)
         order = getattr(recipe.data, "columns", self._type.order)
         source = open_source(recipe.data, recipe.task.name, columns, order, data_dir, self._type.read_file)
@@ -293,7 +295,7 @@ class Run:
         if folder.exists():
             return Store(folder)
         inputs = task.signatures(None)[task.scored].inputs
-        encode = tf.function(task.encode, autograph=False, input_signature=inputs)
+        encode = self._encoder = self._encoder or tf.function(task.encode, autograph=False, input_signature=inputs)
 
         def fields_of(chunk: list[Any]) -> tuple[int, dict[str, Any]]:
             columns = zip(*(example.inputs for example in chunk), strict=True)
