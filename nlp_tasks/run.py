@@ -243,9 +243,9 @@ class Run:
             errors.setdefault(
                 message.partition(": ")[2], UserError(message, finding["advice"])
             )  # the same in each file: told once
-        *others, last = [None, *errors.values()]
+        *others, last = errors.values() or (None,)
         for other in others:
-            tell(str(other)) if other else None
+            tell(str(other))
         if last:
             raise last
         report.write_json(path, content)
