@@ -180,7 +180,7 @@ class Check:
         begun = time.monotonic()
         for split in self._splits.sources():
             self._read(split)
-        copies = self._copies()
+        copies = self._copies() if self._task.independent else []
         self._judge()
         order = {"error": 0, "warning": 1, "note": 2}
         findings = sorted(self._findings, key=lambda finding: order[finding.level])
@@ -229,7 +229,8 @@ class Check:
         lengths = {name: value.row_lengths().numpy() for name, value in fields.items()}
         tokens = {name: value.values.numpy() for name, value in fields.items()}
         first = next(iter(fields))
-        compared, digests = duplicates.digests(tokens[first].astype(np.uint64), lengths[first])
+        kept = slice(None) if self._task.independent else slice(0)
+        compared, digests = duplicates.digests(tokens[first][kept].astype(np.uint64), lengths[first][kept])
         blank = self._task.recipe.text.blank
         suspect = [list(suspicions(text, blank)) for text in texts]
         hashes = [duplicates.text_hash(text) for text in texts]
@@ -475,7 +476,8 @@ class Check:
             if field_name in self._known:
                 described["unknown"] = float(counts[~np.isin(keys, self._known[field_name])].sum() / max(1, counts.sum()))
             if field_name == self._task.length_field:
-                kept = np.minimum(lengths, limit or lengths.max(initial=0))
+                splits = self._task.windows(int(lengths.sum()))
+                kept = np.minimum(lengths, limit or lengths.max(initial=0)) if splits is None else np.diff(splits)
                 described["padding"] = padding_share(
                     kept, self._task.plan(kept, self._task.recipe.training, None if name != "train" else 0)
                 )

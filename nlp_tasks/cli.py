@@ -121,20 +121,11 @@ def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, n
         run_name = name_of_recipe.replace("/", "-")
     if not run_name or "/" in run_name or run_name.startswith("."):
         raise UserError(f"--name {run_name!r}: not a name for a folder", "use letters, digits, - and _")
-    _check_files(content.data)
+    tasks.find(content.task.name).check_files(content.data)
     _import_tensorflow()
     from nlp_tasks.run import Run
 
     return Run(content, run_name, command=shlex.join(["nlp-tasks", *sys.argv[1:]]), **places)
-
-
-def _check_files(data: recipe.Data) -> None:
-    """Missing files are told at once, before TensorFlow is imported."""
-    from nlp_tasks.data.sources import Files
-
-    splits = (data.train, data.validation, data.test) if data.source == "files" else ()
-    for name in filter(None, (*splits, getattr(data, "vectors", ""))):
-        Files(data, {}, ()).path(name)
 
 
 @cli.command()
@@ -260,15 +251,29 @@ def list_recipes(as_json: bool) -> None:
     click.echo("\n" + signature_lines(counted))
 
 
-def _verb(name: str, help_text: str) -> click.Command:
+def _option(option: tasks.Option) -> Callable[..., Any]:
+    ranges: dict[type, Any] = {int: click.IntRange, float: click.FloatRange}
+    kind: Any = option.type
+    if option.type in ranges:
+        kind = ranges[option.type](option.minimum, option.maximum, min_open=option.is_open)
+    return click.option(
+        f"--{option.name.replace('_', '-')}", option.name, type=kind, default=option.default, show_default=True, help=option.help
+    )
+
+
+def _verb(name: str, declared: tasks.Command) -> click.Command:
+    def options(command: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda wrapped, option: _option(option)(wrapped), reversed(declared.options), command)
+
     @click.command(
-        name, help=f"{help_text}\n\nMODEL is an export (saved_models/NAME) or a run folder; one text a line, order kept."
+        name, help=f"{declared.help}\n\nMODEL is an export (saved_models/NAME) or a run folder; one text a line, order kept."
     )
     @click.argument("model")
     @click.argument("file", type=click.Path(allow_dash=True), default="-")
     @click.option("--format", "style", type=click.Choice([*_LINES, *tasks.DOCUMENTS]), default="text", show_default=True)
     @click.option("--tokenized", is_flag=True, help="The texts are in tokens already, separated by white space.")
-    def command(model: str, file: str, style: str, tokenized: bool) -> None:
+    @options
+    def command(model: str, file: str, style: str, tokenized: bool, **given: Any) -> None:
         if file != "-" and (not Path(file).exists() or Path(file).is_dir()):
             raise UserError(f"no file {file}", "give a file with one text a line, or - for standard input")
         _import_tensorflow()
@@ -280,13 +285,33 @@ def _verb(name: str, help_text: str) -> click.Command:
             _answer_documents(loaded, verb, file, style)
             return
         signature = in_tokens(verb) if tokenized else verb.signature
-        for lines in _prompt() if file == "-" and sys.stdin.isatty() else _lines(file):
-            inputs = [(tuple(line.split()) if tokenized else line,) for line in lines]
+        prompt = given.get("prompt")
+        for lines in [[prompt]] if prompt is not None else _prompt() if file == "-" and sys.stdin.isatty() else _lines(file):
+            if verb.stream:
+                for line in lines:
+                    _stream(verb, loaded, line, given, style)
+                continue
+            inputs = [(tuple(line.split()),) if tokenized else verb.inputs(line, given) for line in lines]
             for text, answer in zip(lines, loaded.answer(verb, inputs, signature), strict=True):
                 click.echo(_shown(verb, text, answer, style))
             sys.stdout.flush()
 
     return command
+
+
+def _stream(verb: Verb, loaded: Loaded, text: str, options: dict[str, Any], style: str) -> None:
+    """The answer to a text: for people as it comes, after the text itself."""
+    assert verb.stream
+    parts = verb.stream(loaded, text, options)
+    if style != "text":
+        click.echo(_shown(verb, text, {"text": "".join(parts)}, style))
+        return
+    first = next(parts, "")  # whatever is wrong with the text is told before any of it is shown
+    click.echo(text + first, nl=False)
+    for part in parts:
+        click.echo(part, nl=False)
+        sys.stdout.flush()
+    click.echo()
 
 
 def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str) -> None:
@@ -329,11 +354,11 @@ def _prompt() -> Iterator[list[str]]:
 
 def _shown(verb: Verb, line: str, answer: dict[str, Any], style: str) -> str:
     if style == "jsonl":
-        return json.dumps({"text": line, **answer}, ensure_ascii=False)
+        return json.dumps({"prompt" if "text" in answer else "text": line, **answer}, ensure_ascii=False)
     if style == "tsv":
         return verb.tsv(line.replace("\t", " "), answer)
     return verb.text(answer)
 
 
-for _name, _help in tasks.VERBS.items():
-    cli.add_command(_verb(_name, _help))
+for _name, _declared in tasks.VERBS.items():
+    cli.add_command(_verb(_name, _declared))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import json
 import os
 import shutil
@@ -21,11 +21,12 @@ from nlp_tasks import machine
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.model import variables_by_name
 from nlp_tasks.layers.recurrent import recurrent_path
-from nlp_tasks.tasks.task import Inputs, Task
+from nlp_tasks.tasks.task import Inputs, Signature, Task
 from nlp_tasks.text import ragged
 
-TOLERANCE = 1e-4
-"""Largest difference of a number between the live model and the reloaded one: padding and batch differ, float sums with them."""
+TOLERANCE, RELATIVE = 1e-4, 1e-6
+"""Largest difference of a number between the live model and the reloaded one, and what it may be more of a large number: padding and
+batch differ, float sums with them."""
 
 
 class GraphFunction(Protocol):
@@ -44,23 +45,31 @@ def functions(task: Task, model: keras.Model) -> Functions:
     """The graph functions of a task: those that scoring calls are those that the export holds."""
     made = {}
     for name, signature in task.signatures(model).items():
-        made[name] = tf.function(_answering(signature.function), autograph=False, input_signature=signature.inputs)
+        made[name] = tf.function(_answering(signature), autograph=False, input_signature=signature.inputs)
     return made
 
 
-def ranks(task: Task, model: keras.Model) -> dict[str, dict[str, int]]:
-    """Of each signature, the rank of each input: 1 for texts, 2 for texts in tokens."""
-    return {name: {spec.name: spec.shape.rank for spec in signature.inputs} for name, signature in task.signatures(model).items()}
+Specs = Mapping[str, Mapping[str, tuple[str, int]]]
+"""Of each signature and input, dtype and rank: ("string", 1) for texts, ("string", 2) for texts in tokens."""
 
 
-def _answering(function: Callable[..., dict[str, tf.Tensor]]) -> Callable[..., dict[str, tf.Tensor]]:
+def specs(task: Task, model: keras.Model) -> Specs:
+    """What the signatures of a task take."""
+    return {
+        name: {spec.name: (spec.dtype.name, spec.shape.rank) for spec in signature.inputs}
+        for name, signature in task.signatures(model).items()
+    }
+
+
+def _answering(signature: Signature) -> Callable[..., dict[str, tf.Tensor]]:
     """Traced with recurrent loops of core ops, which any server runs, whatever device this process has; nothing is kept for a gradient."""
 
-    @functools.wraps(function)
     def answering(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         with recurrent_path("packed", gradient=False):
-            return function(*inputs)
+            return signature.function(*inputs)
 
+    names = [inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for spec in signature.inputs]
+    answering.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
     return answering
 
 
@@ -87,7 +96,7 @@ def write(
     module.model_variables = list(variables_by_name(model).values())
     module.resources = task.resources()
     concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
-    inputs = ranks(task, model)
+    inputs = specs(task, model)
     extra = {**extra, "signatures.json": json.dumps(inputs, indent=1) + "\n"}
     checked = {"serving_default", task.scored}
     try:
@@ -133,7 +142,7 @@ class Checked(NamedTuple):
 
 
 def check(
-    folder: Path, live: Mapping[str, Callable[..., dict[str, tf.Tensor]]], ranks: Mapping[str, Mapping[str, int]],
+    folder: Path, live: Mapping[str, Callable[..., dict[str, tf.Tensor]]], specs: Specs,
     samples: Sequence[Inputs],
 ) -> Checked:  # fmt: skip
     """Reloads an export in a fresh process and compares its answers with the live model's.
@@ -141,7 +150,7 @@ def check(
     Args:
         folder: the SavedModel.
         live: functions of the model in memory, by signature.
-        ranks: of their inputs.
+        specs: of their inputs.
         samples: what to answer.
 
     Raises:
@@ -151,7 +160,7 @@ def check(
     columns = list(zip(*samples, strict=True))
     tensors = {
         signature: {
-            name: ragged.strings(column, rank) for (name, rank), column in zip(ranks[signature].items(), columns, strict=True)
+            name: ragged.tensor(column, *spec) for (name, spec), column in zip(specs[signature].items(), columns, strict=True)
         }
         for signature in live
     }
@@ -185,8 +194,9 @@ def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> None:
     room = [(0, there - here) for there, here in zip(reloaded.shape, live.shape, strict=True)]  # longer rows stood beside these
     live = np.pad(live, room, constant_values=b"" if live.dtype == object else 0)
     if live.dtype.kind == "f":
-        worst = float(np.abs(live - reloaded).max(initial=0.0))
-        if not worst <= TOLERANCE:
+        differences = np.abs(live - reloaded)
+        if not (differences <= TOLERANCE + RELATIVE * np.abs(live)).all():
+            worst = float(differences.max())
             raise RuntimeError(f"self-check: {name} of the reloaded export differs by {worst:g} from the live model's")
     elif [str(x) for x in np.ravel(live)] != [str(x) for x in np.ravel(reloaded)]:
         raise RuntimeError(f"self-check: {name} of the reloaded export differs from the live model's")

@@ -27,24 +27,24 @@ class Loaded:
         functions: its graph functions by signature.
     """
 
-    def __init__(
-        self, task: Task, functions: Mapping[str, Answer], ranks: Mapping[str, Mapping[str, int]], keep: object = None
-    ) -> None:
-        self.task, self.functions, self._ranks = task, functions, ranks
+    def __init__(self, task: Task, functions: Mapping[str, Answer], specs: export.Specs, keep: object = None) -> None:
+        self.task, self.functions, self._specs = task, functions, specs
         self._keep = keep  # the variables of a SavedModel die with what loaded them
 
     def __call__(
         self, signature: str, inputs: Sequence[Inputs], batch: int = 64, advance: Callable[[int], None] | None = None
     ) -> dict[str, np.ndarray]:
         """Answers of many inputs, in their order; each batch holds texts of like length. `advance` is told of each."""
-        order = sorted(range(len(inputs)), key=lambda index: sum(map(len, inputs[index])))
+        order = sorted(
+            range(len(inputs)), key=lambda index: sum(len(given) for given in inputs[index] if isinstance(given, (str, tuple)))
+        )
         parts = []
-        ranks = self._ranks[signature]
+        specs = self._specs[signature]
 
         def answers(start: int) -> tuple[int, dict[str, np.ndarray]]:
             rows = [inputs[index] for index in order[start : start + batch]]
-            columns: Any = zip(*rows, strict=True) if rows else [()] * len(ranks)
-            tensors = {name: ragged.strings(column, ranks[name]) for name, column in zip(ranks, columns, strict=True)}
+            columns: Any = zip(*rows, strict=True) if rows else [()] * len(specs)
+            tensors = {name: ragged.tensor(column, *spec) for (name, spec), column in zip(specs.items(), columns, strict=True)}
             return len(rows), {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
 
         for count, part in machine.side_by_side(answers, range(0, max(1, len(order)), batch)):
@@ -121,7 +121,7 @@ def load_run(folder: Path) -> tuple[Loaded, Task, Any]:
     task = open_task(recipe.load(str(folder / "recipe.toml"), lambda name: tasks.find(name).recipe_type), folder)
     model = build(task, task.recipe.training)
     load_weights(model, weights)
-    return Loaded(task, export.functions(task, model), export.ranks(task, model)), task, model
+    return Loaded(task, export.functions(task, model), export.specs(task, model)), task, model
 
 
 def open_task(content: recipe.Recipe, folder: Path) -> Task:
@@ -141,5 +141,5 @@ def _load_export(path: Path) -> Loaded:
         loaded = tf.saved_model.load(str(path))
     except (OSError, tf.errors.OpError, ValueError) as error:
         raise UserError(f"{path}: not a whole SavedModel: {str(error).splitlines()[0]}", "export it again") from None
-    ranks = json.loads((path / "assets.extra" / "signatures.json").read_text())
-    return Loaded(tasks.find(content.task.name)(content), dict(loaded.signatures), ranks, keep=loaded)
+    specs = json.loads((path / "assets.extra" / "signatures.json").read_text())
+    return Loaded(tasks.find(content.task.name)(content), dict(loaded.signatures), specs, keep=loaded)

@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import chain, islice
@@ -25,17 +25,15 @@ from nlp_tasks import distribution, export, inference, machine, page, report, ta
 from nlp_tasks.check import Check
 from nlp_tasks.data.batching import padding_share
 from nlp_tasks.data.rows import chunks
-from nlp_tasks.data.sources import open_source
-from nlp_tasks.data.splits import Splits
 from nlp_tasks.data.store import Store, write_store
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.recurrent import check_path
 from nlp_tasks.progress import Progress, tell
 from nlp_tasks.recipe import Recipe
-from nlp_tasks.scores import Scores, difference
+from nlp_tasks.scores import Scores, difference, joined
 from nlp_tasks.tasks.task import Inputs, Task
 from nlp_tasks.text import ragged
-from nlp_tasks.training import Trainer
+from nlp_tasks.training import Trainer, mark_counted
 
 BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
 """What a run folder may hold before it has its identity.json."""
@@ -64,10 +62,7 @@ class Run:
         self._type = tasks.find(recipe.task.name)
         self._encoder: Any = None
         """The task's `encode` as a graph, made for the first split."""
-        columns = self._type.columns(recipe.data)
-        order = getattr(recipe.data, "columns", self._type.order)
-        source = open_source(recipe.data, recipe.task.name, columns, order, data_dir, self._type.read_file)
-        self.splits = Splits(source, recipe.data, self._type.order[0])
+        self.splits = self._type.splits(recipe, data_dir)
 
     def train(self) -> None:
         """Everything up to the chosen weights."""
@@ -86,7 +81,8 @@ class Run:
         folder = self._trained()
         self._check_identity(self._identity())
         loaded, task, _ = inference.load_run(folder)
-        scores = task.score(self._results(task, loaded, list(self._examples(task, split))))
+        examples = list(self._examples(task, split))
+        scores = _with_aside(task, task.score(self._results(task, loaded, examples)), loaded, examples)
         return {"split": split, "scores": scores.scores, "intervals": scores.intervals, "counts": scores.counts,
                 "signatures": scores.signatures}  # fmt: skip
 
@@ -222,6 +218,9 @@ class Run:
         report.write_json(self.folder / "environment.json", environment(strategy) | {"command": self._command})
         self._look()
         task = self._prepare()
+        if task.counted:
+            self._check_test(task)
+            return
         train, validation = (self._encode(task, split) for split in ("train", "validation"))
         self._check_test(task)
         trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder)
@@ -258,9 +257,13 @@ class Run:
             beside = self.folder / ".resources.partial"
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir()
-            tell("preparing vocabularies from the training data")
+            tell("counting the training data" if task.counted else "preparing vocabularies from the training data")
+            begun = time.monotonic()
             task.prepare(lambda: self._watched(task, "reading train"), beside)
+            seconds = time.monotonic() - begun
             os.replace(beside, resources)
+            if task.counted:
+                mark_counted(self.folder, seconds)
         task.load(resources)
         return task
 
@@ -293,7 +296,7 @@ class Run:
     def _encode(self, task: Task, split: str) -> Store:
         folder = self.folder / "cache" / split
         if folder.exists():
-            return Store(folder)
+            return _arranged(task, Store(folder))
         inputs = task.signatures(None)[task.scored].inputs
         encode = self._encoder = self._encoder or tf.function(task.encode, autograph=False, input_signature=inputs)
 
@@ -314,7 +317,7 @@ class Run:
                     f"no rows for {split} ({self.splits.describe(split)})", f"set data.{split}, or a larger data.validation_share"
                 )
 
-        store = write_store(folder, encoded())
+        store = _arranged(task, write_store(folder, encoded()))
         lengths = store.lengths(task.length_field)
         note = f"{lengths.sum():,} {task.length_field}"
         if split == "train":
@@ -332,18 +335,15 @@ class Run:
 
     def _results(self, task: Task, loaded: inference.Loaded, examples: list[Any]) -> list[dict[str, Any]]:
         with Progress("scoring", len(examples)) as progress:
-
-            def answer(signature: str, inputs: list[Inputs]) -> dict[str, np.ndarray]:
-                return loaded(signature, inputs, advance=progress.advance)
-
-            return task.evaluate(answer, examples)
+            return task.evaluate(_Answering(loaded, progress), examples)
 
     def _score(self, path: Path) -> None:
         loaded, task, model = inference.load_run(self.folder)
         test = list(self._examples(task, "test"))
         results = self._results(task, loaded, test)
         report.write_text(self.folder / "predictions.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in results))
-        scores = task.score(results)
+        scores = _with_aside(task, task.score(results), loaded, test)
+        validation = task.score(self._results(task, loaded, list(self._examples(task, "validation"))))
         with np.load(self.folder / "checkpoints" / "chosen.npz") as chosen:
             position = json.loads(chosen["position"].tobytes())
         encoded = self._encoded(task)
@@ -355,6 +355,7 @@ class Run:
             "intervals": scores.intervals,
             "counts": {**scores.counts, **encoded["rows"], "test_rows": self.splits.counts["test"].read},
             "signatures": scores.signatures,
+            "validation": {"scores": validation.scores, "intervals": validation.intervals},
             "data_hash": self.data_hash,
             "test_hash": _test_hash(task, test),
             "without_copies": self._without_copies(task, test, results),
@@ -442,6 +443,16 @@ class Run:
         return any(not scores.exists() or (path.exists() and path.read_bytes() == scores.read_bytes()) for path in held)
 
 
+class _Answering:
+    """A loaded model that tells how far it is."""
+
+    def __init__(self, loaded: inference.Loaded, progress: Progress) -> None:
+        self.functions, self._loaded, self._progress = loaded.functions, loaded, progress
+
+    def __call__(self, signature: str, inputs: Sequence[Inputs]) -> dict[str, np.ndarray]:
+        return self._loaded(signature, inputs, advance=self._progress.advance)
+
+
 def _check_writable(folder: Path) -> None:
     """Refuses, before hours are spent on training, a place where nothing can be written."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -493,6 +504,18 @@ def commit() -> str:
 def _digest(folder: Path) -> str:
     with (folder / "checkpoints" / "chosen.npz").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _with_aside(task: Task, scores: Scores, loaded: inference.Loaded, examples: list[Any]) -> Scores:
+    """With what the task scores beside."""
+    beside = task.aside(loaded, examples)
+    return scores if beside is None else joined(scores, beside)
+
+
+def _arranged(task: Task, store: Store) -> Store:
+    """Its rows as the task trains on them."""
+    splits = task.windows(int(store.lengths(task.length_field).sum()))
+    return store if splits is None else store.recut(task.length_field, splits)
 
 
 def _arrays(value: Any) -> Any:

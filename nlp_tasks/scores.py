@@ -284,6 +284,92 @@ def class_table(matrix: np.ndarray, labels: Sequence[str], answered: np.ndarray 
     return [_class_row(label, int(matrix[i, i]), int(matrix[i].sum()), int(given[i])) for i, label in enumerate(labels)]
 
 
+def language_model(results: Sequence[Mapping[str, Any]], unit: str, groups: Sequence[str]) -> Scores:
+    """Nats per token, perplexity and bits per character of a text.
+
+        perplexity = exp(nats / tokens)        bits per character = nats / (ln 2 · characters)
+
+    Args:
+        results: of each piece of the text its nats (-log p of all its tokens), tokens, characters, and `by_count`, [nats, tokens] of each
+            of `groups`.
+        unit: what the tokens are: "words", "characters" or "bytes".
+        groups: names of the groups of tokens by how often training has them.
+    """
+    nats, tokens, characters = (
+        np.array([result[name] for result in results], np.float64) for name in ("nats", "tokens", "characters")
+    )
+    parts = {"nats_per_token": np.stack([nats, tokens]), "bits_per_character": np.stack([nats / np.log(2), characters])}
+    values = {name: float(above.sum() / max(1.0, below.sum())) for name, (above, below) in parts.items()}
+    samples = ratios(parts)
+    values["perplexity"] = float(np.exp(min(values["nats_per_token"], 700)))
+    samples["perplexity"] = np.exp(np.minimum(samples["nats_per_token"], 700))
+    signature = f"tokens:{unit}{' and line ends' if unit == 'words' else ''}|pass:contiguous|interval:bootstrap1000 of pieces"
+    by_count = np.array([result["by_count"] for result in results], np.float64).reshape(len(results), len(groups), 2)
+    figures = {
+        "by_frequency": grouped(
+            "nats_per_token",
+            "how often training has the token",
+            {name: by_count[:, place].T for place, name in enumerate(groups)},
+        )
+    }
+    order = ("perplexity", "nats_per_token", "bits_per_character")
+    return Scores(
+        {name: values[name] for name in order},
+        {name: samples[name] for name in order},
+        parts,
+        {"examples": len(results), "tokens": int(tokens.sum()), "characters": int(characters.sum())},
+        {"perplexity": signature, "nats_per_token": f"log:natural|{signature}", "bits_per_character": f"log:2|{signature}"},
+        "",
+        figures,
+    )
+
+
+def windows(nats: np.ndarray, size: int) -> Scores:
+    """Nats per token over windows of a text that were read each for itself: `<float>[windows]`, tokens of each."""
+    name = f"nats_per_token_in_windows_of_{size}"
+    parts = {name: np.stack([nats, np.full(len(nats), float(size))])}
+    signature = f"windows:{len(nats)} at random|log:natural|interval:bootstrap1000 of windows"
+    return Scores({name: float(nats.sum() / (size * len(nats)))}, ratios(parts), parts, signatures={name: signature})
+
+
+def minimal_pairs(right: np.ndarray, kinds: Sequence[str], distances: np.ndarray) -> Scores:
+    """How often a model prefers the right word of two, by kind and distance (Linzen 2016).
+
+    Args:
+        right: `<bool>[pairs]`.
+        kinds: of each pair.
+        distances: `<int>[pairs]`: words between what decides and the word.
+    """
+    found: dict[str, np.ndarray] = {}
+    figures = {}
+    ends = (1, 3, 6, 10)
+    names = [f"{low}–{high}" for low, high in zip((0, 2, 4, 7), ends, strict=True)] + ["11 and more"]
+    for kind in dict.fromkeys(kinds):
+        these = np.array([other == kind for other in kinds])
+        found[f"{kind}_accuracy"] = np.stack([right & these, these]).astype(np.float64)
+        groups = {
+            name: found[f"{kind}_accuracy"] * (np.searchsorted(ends, distances) == place) for place, name in enumerate(names)
+        }
+        figures[f"by_distance_{kind}"] = grouped(f"{kind}_accuracy", "words between it and what decides it", groups)
+    rows = [
+        [kind, name, f"{100 * score:.1f} %", f"{count:,}"]
+        for kind in dict.fromkeys(kinds)
+        for name, score, count in zip(
+            *(figures[f"by_distance_{kind}"][key] for key in ("names", "scores", "counts")), strict=True
+        )
+    ]
+    text = "\n".join(["right word preferred, by words between it and what decides it", *("  ".join(row) for row in rows)]) + "\n"
+    return Scores(
+        {name: float(part[0].sum() / part[1].sum()) for name, part in found.items()},
+        ratios(found),
+        found,
+        {"pairs": len(right)},
+        dict.fromkeys(found, "unit:minimal pair|interval:bootstrap1000 of pairs"),
+        text,
+        figures,
+    )
+
+
 def difference(ours: Scores, theirs: Scores) -> dict[str, list[float]]:
     """`{metric: [ours - theirs, low, high]}`, the interval that of a paired bootstrap over the same examples (Koehn 2004)."""
     return {

@@ -444,6 +444,16 @@ def build(task: Task, training: Training, strategy: tf.distribute.Strategy | Non
     return model
 
 
+def mark_counted(folder: Path, seconds: float) -> None:
+    """For a model that is counted and not descended: leaves what says that the run in this folder is trained."""
+    chosen = folder / "checkpoints" / "chosen.npz"
+    chosen.parent.mkdir(exist_ok=True)
+    beside = chosen.with_name(f".{chosen.name}.partial")
+    with beside.open("wb") as file:
+        np.savez(file, position=np.frombuffer(msgspec.json.encode(Position(seconds=seconds)), np.uint8))
+    os.replace(beside, chosen)
+
+
 def load_weights(model: keras.Model, path: Path) -> None:
     """The model's variables from a checkpoint."""
     with np.load(path) as content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -37,6 +38,14 @@ class Store:
     def lengths(self, field: str) -> np.ndarray:
         """`<int64>[rows]`: how many values a ragged field has in each row."""
         return np.diff(self.row_splits[field].astype(np.int64))
+
+    def recut(self, field: str, row_splits: np.ndarray) -> Store:
+        """The same values in other rows, `<int64>[rows + 1]`; all fields must be as long as `field`."""
+        recut = copy.copy(self)
+        recut.rows, recut.row_splits = len(row_splits) - 1, dict.fromkeys(self.aligned(field), row_splits)
+        if recut.row_splits.keys() != self.values.keys():
+            raise ValueError(f"fields that are not as long as {field}: {', '.join(self.values.keys() - recut.row_splits.keys())}")
+        return recut
 
     def aligned(self, field: str) -> set[str]:
         """The ragged fields that have as many values in each row as `field`, itself among them."""

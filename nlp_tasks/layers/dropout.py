@@ -38,6 +38,18 @@ def random_bytes(noise: Noise, place: str, size: int | tf.Tensor) -> tf.Tensor:
     return tf.reshape(bits, [tf.shape(noise.rows)[0], words * 4])[:, :size]
 
 
+def random_bits(seed: tf.Tensor, place: str, size: int) -> tf.Tensor:
+    """Uniform 32-bit numbers that depend on the step and the place in the model alone, the same for all rows: `<uint32>[size]`."""
+    key = _mix(seed ^ tf.constant(zlib.crc32(place.encode()), tf.uint32))
+    return _mix(key + tf.cast(tf.range(size), tf.uint32) * tf.constant(0x9E3779B9, tf.uint32))
+
+
+def random_bits_of_rows(seeds: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """A uniform 32-bit number for each (seed, place): `<int32>[rows]` each → `<uint32>[rows]`."""
+    seeds, places = tf.bitcast(seeds, tf.uint32), tf.bitcast(places, tf.uint32)
+    return _mix(_mix(seeds + tf.constant(0x9E3779B9, tf.uint32)) ^ _mix(places * tf.constant(0x85EBCA77, tf.uint32) + 1))
+
+
 def _mix(x: tf.Tensor) -> tf.Tensor:
     def shifted(x: tf.Tensor, bits: int) -> tf.Tensor:
         return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(bits, tf.uint32)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nlp_tasks.errors import UserError, nearest
 
@@ -11,12 +11,46 @@ if TYPE_CHECKING:
     from nlp_tasks.tasks.task import Task
 
 REGISTRY = {
+    "language_modeling": "nlp_tasks.tasks.language_modeling:LanguageModeling",
     "sentiment": "nlp_tasks.tasks.sentiment:Sentiment",
     "tagging": "nlp_tasks.tasks.tagging:Tagging",
 }
 
+
+class Option(NamedTuple):
+    """An option of a command: its value is at least `minimum` (above it, where `is_open`) and at most `maximum`."""
+
+    name: str
+    type: type
+    default: str | float | None
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    is_open: bool = False
+
+
+class Command(NamedTuple):
+    """A command that tasks declare as a verb."""
+
+    help: str
+    options: tuple[Option, ...] = ()
+
+
 VERBS = {
-    "predict": "The model's answer for each line of text.",
+    "predict": Command("The model's answer for each line of text."),
+    "score": Command("The log-probability (natural), perplexity and number of tokens of each line of text, its end counted too."),
+    "generate": Command(
+        "Goes on with a prompt, or with each line of text.",
+        (
+            Option("prompt", str, None, "Text to go on with, in place of FILE."),
+            Option("max_tokens", int, 200, "So many tokens are written.", 1, 1_000_000),
+            Option("temperature", float, 1.0, "Below 1 likely tokens get likelier; 0 always takes the likeliest.", 0, 100),
+            Option("top_k", int, None, "Only so many likeliest tokens; all where not given.", 1),
+            Option("top_p", float, 1.0, "Only the likeliest tokens that have so much of the probability together.", 0, 1, True),
+            Option("seed", int, 1, "Another one writes another text.", 0, 2**31 - 1),
+            Option("stop", str, None, "Writing ends before this text."),
+        ),
+    ),
 }
 """The commands that tasks declare, known here so that `--help` need not import them."""
 

@@ -10,12 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from nlp_tasks.data import formats
 from nlp_tasks.data.batching import Batch, plan
 from nlp_tasks.data.findings import Finding
 from nlp_tasks.data.rows import Counts, Row, Where
+from nlp_tasks.data.sources import Files, open_source
+from nlp_tasks.data.splits import Splits
 from nlp_tasks.recipe import Data, Recipe, Training
 
 if TYPE_CHECKING:
@@ -42,15 +44,25 @@ class Loss(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """A function that an export holds: tensors of strings in, `{name: tensor [batch, …]}` out."""
+    """A function that an export holds: tensors in, `{name: tensor [batch, …]}` out."""
 
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: tuple[tf.TensorSpec, ...]
-    """With their names: `<string>[batch]` for texts, `<string>[batch, longest]` for texts in tokens, padded by ""."""
+    """With their names: `<string>[batch]` for texts, `<string>[batch, longest]` for texts in tokens, padded by ""; options as numbers."""
 
 
-Inputs = tuple[str | tuple[str, ...], ...]
-"""What a model is given for one example, in the order of `encode`'s arguments: each a text, or the tokens of one."""
+Inputs = tuple[str | tuple[str, ...] | float, ...]
+"""What a model is given for one example, in the order of the signature's inputs: each a text, the tokens of one, or a number."""
+
+
+class Answering(Protocol):
+    """A trained model, from its run or from its export."""
+
+    functions: Mapping[str, Callable[..., dict[str, tf.Tensor]]]
+    """Its graph functions by signature; they take tensors by name."""
+
+    def __call__(self, signature: str, inputs: Sequence[Inputs]) -> dict[str, np.ndarray]:
+        """Answers of many inputs, in their order."""
 
 
 class Asked(NamedTuple):
@@ -88,6 +100,8 @@ class Verb:
         signature: which function of the export answers texts.
         tokens: which one answers texts that come in tokens; empty where none does.
         documents: further formats by name.
+        inputs: from a text and the verb's options to what the signature takes.
+        stream: from a model, a text and the options to parts of the answer as they come; where there is one, it answers all texts.
     """
 
     name: str
@@ -97,6 +111,8 @@ class Verb:
     signature: str = "serving_default"
     tokens: str = ""
     documents: Mapping[str, Document] = field(default_factory=dict)
+    inputs: Callable[[str, Mapping[str, Any]], Inputs] = lambda text, options: (text,)
+    stream: Callable[[Answering, str, Mapping[str, Any]], Iterator[str]] | None = None
 
 
 class Example(NamedTuple):
@@ -154,11 +170,28 @@ class Task(ABC):
         """How files become rows; arguments as in `nlp_tasks.data.formats.read_file`."""
         return formats.read_file(path, columns, order, counts)
 
+    @classmethod
+    def splits(cls, recipe: Recipe, data_dir: str | None) -> Splits:
+        """Where the examples come from; `data_dir`: of prepared TensorFlow data sets."""
+        data, order = recipe.data, getattr(recipe.data, "columns", cls.order)
+        source = open_source(data, recipe.task.name, cls.columns(data), order, data_dir, cls.read_file)
+        return Splits(source, data, cls.order[0])
+
+    @classmethod
+    def check_files(cls, data: Data) -> None:
+        """Raises UserError where a file that `[data]` names is missing: told at once, before TensorFlow is imported."""
+        splits = (data.train, data.validation, data.test) if data.source == "files" else ()
+        for name in filter(None, (*splits, getattr(data, "vectors", ""))):
+            Files(data, {}, ()).path(name)
+
     @abstractmethod
     def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Any]:
         """Rows to typed examples. Raises UserError, with the row's place, at what it cannot take; counts what it leaves out or mends."""
 
     # What a look at the data asks, before there are resources
+
+    independent: ClassVar[bool] = True
+    """Whether examples stand for themselves, so that equal ones are worth telling; the pieces of one text do not."""
 
     refuses_unseen: ClassVar[bool] = False
     """Whether a label that training lacks is refused in other splits; otherwise it counts as wrong."""
@@ -196,6 +229,11 @@ class Task(ABC):
 
     # Resources and encoding
 
+    @property
+    def counted(self) -> bool:
+        """Whether the model is counted and not descended: `prepare` is then all of its training."""
+        return False
+
     @abstractmethod
     def prepare(self, examples: Callable[[], Iterator[Any]], folder: Path) -> None:
         """Writes vocabularies, label sets and the like, made of the training examples, to the folder."""
@@ -216,6 +254,10 @@ class Task(ABC):
     @abstractmethod
     def length_field(self) -> str:
         """The ragged field whose lengths plan the batches."""
+
+    def windows(self, tokens: int) -> np.ndarray | None:
+        """Where a split of so many tokens, read as one text, is cut into rows: `<int64>[rows + 1]`. None: each example is a row."""
+        return None
 
     def plan(self, lengths: np.ndarray, training: Training, epoch: int | None) -> list[Batch]:
         """The batches of an epoch; None: of an evaluation. Tasks that carry a state from batch to batch plan otherwise."""
@@ -252,14 +294,16 @@ class Task(ABC):
         """The lookup tables and constant variables that the signatures use beside the model's: an export saves them."""
 
     @abstractmethod
-    def evaluate(
-        self, answer: Callable[[str, list[Inputs]], dict[str, np.ndarray]], examples: Sequence[Any]
-    ) -> list[dict[str, Any]]:
-        """One JSON-able result an example, from `answer(signature, inputs)`.
+    def evaluate(self, answer: Answering, examples: Sequence[Any]) -> list[dict[str, Any]]:
+        """One JSON-able result an example, from `answer(signature, inputs)` or `answer.functions`.
 
         The report shows those whose "gold" is not their "answer", the highest "loss" first, with "where" they stand and their "text", or
-        their "words" where gold and answer are lists.
+        their "words" where gold and answer are lists. Where nothing is right or wrong, it shows those of the highest loss.
         """
+
+    def aside(self, answer: Answering, examples: Sequence[Any]) -> Scores | None:
+        """Scores that are no sums over the examples, told beside those of `score`."""
+        return None
 
     @abstractmethod
     def score(self, results: Sequence[dict[str, Any]]) -> Scores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,11 @@ def strings(column: Sequence[str | Sequence[str]], rank: int) -> tf.Tensor:
     for row, tokens in zip(padded, rows, strict=True):
         row[: len(tokens)] = tokens
     return tf.constant(padded, tf.string)
+
+
+def tensor(column: Sequence[Any], dtype: str, rank: int) -> tf.Tensor:
+    """What a signature takes of a batch: `strings`, or numbers `[batch]`."""
+    return strings(column, rank) if dtype == "string" else tf.constant(column, dtype, [len(column)])
 
 
 def both_ends(ids: tf.RaggedTensor, limit: int, share_from_start: float) -> tf.Tensor:

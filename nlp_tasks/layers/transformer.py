@@ -1,0 +1,191 @@
+"""A language model's transformer: attention to the last tokens only, so that a text of any length is read piece by piece."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from nlp_tasks.layers.attention import Attention, Pair, rotation
+from nlp_tasks.layers.dropout import Dropout, Noise
+
+State = tuple[tuple[Pair, ...], tf.Tensor]
+
+EPSILON = 1e-5
+
+
+class PositionWise(keras.layers.Layer):
+    """Each token by itself: max(0, x W_1 + b_1) W_2 + b_2 (Vaswani 2017, section 3.3, eq. 2).
+
+    The maximum, and not GELU, since GELU and its gradient are several more passes over what is the widest tensor of a transformer.
+
+    Args:
+        units: size of the outputs.
+        hidden: size of the layer between.
+        output_initializer: of W_2.
+
+    Call arguments:
+        inputs: `<float>[rows, time, features]`.
+
+    Returns:
+        `<float>[rows, time, units]`.
+    """
+
+    def __init__(
+        self, units: int, hidden: int, *, output_initializer: str | keras.Initializer = "glorot_uniform", **kwargs: object
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units, self.hidden, self.output_initializer = units, hidden, output_initializer
+
+    def build(self, inputs_shape: tuple[int | None, ...]) -> None:
+        self.kernel = self.add_weight(shape=(inputs_shape[-1], self.hidden), initializer="glorot_uniform", name="kernel")
+        self.bias = self.add_weight(shape=(self.hidden,), initializer="zeros", name="bias")
+        shape = (self.hidden, self.units)
+        self.output_kernel = self.add_weight(shape=shape, initializer=self.output_initializer, name="output_kernel")
+        self.output_bias = self.add_weight(shape=(self.units,), initializer="zeros", name="output_bias")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel, bias, output_kernel = map(tf.convert_to_tensor, (self.kernel, self.bias, self.output_kernel))
+        if not self.hidden % 256:  # rows a whole number of KiB apart fall into few sets of the cache: slow products
+            more = [0, 16]
+            kernel, bias = tf.pad(kernel, [[0, 0], more]), tf.pad(bias, [more])
+            output_kernel = tf.pad(output_kernel, [more, [0, 0]])
+        between = tf.nn.relu(tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel) + bias)
+        flat = tf.matmul(between, output_kernel) + self.output_bias
+        return tf.reshape(flat, [tf.shape(inputs)[0], tf.shape(inputs)[1], self.units])
+
+
+class Block(keras.layers.Layer):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)): pre-norm (Xiong 2020, table 1, right), dropout on both before they are
+    added (Vaswani 2017, section 5.4).
+
+    Args:
+        units, heads, hidden, dropout: as in `CausalTransformer`.
+        output_scale: factor of the variance of the first values of the two projections that are added to x.
+
+    Call arguments:
+        inputs: `<float>[rows, time, units]`.
+        visible, past, turn: as in `Attention`.
+        noise: None outside training.
+
+    Returns:
+        outputs `<float>[rows, time, units]`, and (keys, values) as `Attention` returns them.
+    """
+
+    def __init__(
+        self, units: int, heads: int, hidden: int, *, dropout: float = 0.0, output_scale: float = 1.0, **kwargs: object
+    ) -> None:
+        super().__init__(**kwargs)
+        first, second = (keras.initializers.VarianceScaling(output_scale, "fan_avg", "uniform") for _ in range(2))
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="attention_norm")
+        self.attention = Attention(units, heads, output_initializer=first, name="attention")
+        self.attention_dropout = Dropout(dropout, name="attention_dropout")
+        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="feed_forward_norm")
+        self.feed_forward = PositionWise(units, hidden, output_initializer=second, name="feed_forward")
+        self.feed_forward_dropout = Dropout(dropout, name="feed_forward_dropout")
+
+    def build(self, inputs_shape: tuple[int | None, ...]) -> None:
+        for layer in (self.attention_norm, self.attention, self.feed_forward_norm, self.feed_forward):
+            layer.build(inputs_shape)  # otherwise Keras would call each block twice more to find out what to build
+
+    def call(
+        self, inputs: tf.Tensor, visible: tf.Tensor, past: Pair | None = None, turn: Pair | None = None,
+        noise: Noise | None = None,
+    ) -> tuple[tf.Tensor, Pair]:  # fmt: skip
+        noise = None if noise is None else noise.within(self.name)
+        attended, known = self.attention(self.attention_norm(inputs), visible, past=past, turn=turn)
+        inputs += self.attention_dropout(attended, noise)
+        return inputs + self.feed_forward_dropout(self.feed_forward(self.feed_forward_norm(inputs)), noise), known
+
+
+class CausalTransformer(keras.layers.Layer):
+    """A stack of pre-norm blocks (Xiong 2020) with a norm at the end, in which each token sees itself and the `context` - 1 before it.
+
+    Positions are relative, by rotary embedding (Su 2021), and keys are kept as they were before they were turned: a text read in
+    pieces, each with the state after the one before, gives what it gives read at once, however long it is. Through all layers an
+    output depends on depth · (context - 1) tokens before its own. The work of attention grows with time · (context + time).
+
+    Projections start with glorot values, those added to the stream of the blocks times 1/√(2 · depth) (Radford 2019, GPT-2,
+    section 2.3).
+
+    Args:
+        units: size of inputs and outputs.
+        depth: number of blocks.
+        heads: of each attention; units / heads is an even number.
+        context: how many tokens each token sees in each layer, itself included.
+        hidden: size of the feed-forward layers between; 4 · units where None.
+        dropout: share of the values left out in training of what a block adds (Vaswani 2017, section 5.4).
+
+    Call arguments:
+        inputs: `<float>[rows, time, units]`.
+        lengths: `<int32>[rows]`.
+        initial_state: the state after the tokens before; `zero_state` where None.
+        noise: None outside training.
+
+    Returns:
+        outputs `<float>[rows, time, units]`, zero beyond a row's length, and the state after each row's last token:
+        ((keys, values) of each block, filled). Keys and values are `<float>[rows, heads, context - 1, units / heads]`, the newest last;
+        filled `<int32>[rows]` says how many are real; the others, in front of them, have no effect. A row of length 0 keeps its state.
+    """
+
+    def __init__(
+        self, units: int, depth: int, heads: int, *, context: int, hidden: int | None = None, dropout: float = 0.0,
+        **kwargs: object,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        if depth < 1 or context < 1:
+            raise ValueError(f"a transformer of depth {depth} and context {context}: expected at least 1 of each")
+        if units % (2 * heads):
+            raise ValueError(f"a transformer of {units} units with {heads} heads: expected heads of an even number of units")
+        self.units, self.depth, self.heads, self.context = units, depth, heads, context
+        hidden = 4 * units if hidden is None else hidden
+        for number in range(1, depth + 1):
+            name = f"block_{number}"
+            setattr(self, name, Block(units, heads, hidden, dropout=dropout, output_scale=1 / (2 * depth), name=name))
+        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")
+
+    def build(self, inputs_shape: tuple[int | None, ...]) -> None:
+        for layer in (*(getattr(self, f"block_{number}") for number in range(1, self.depth + 1)), self.norm):
+            layer.build(inputs_shape)
+
+    def zero_state(self, rows: int | tf.Tensor, dtype: str | None = None) -> State:
+        """The state before the first token, in the precision of the computation unless another is named."""
+        none = tf.zeros([rows, self.heads, self.context - 1, self.units // self.heads], dtype or self.compute_dtype)
+        return ((none, none),) * self.depth, tf.zeros([rows], tf.int32)
+
+    def call(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: State | None = None, noise: Noise | None = None
+    ) -> tuple[tf.Tensor, State]:
+        noise = None if noise is None else noise.within(self.name)
+        time, kept = tf.shape(inputs)[1], self.context - 1
+        inside = tf.sequence_mask(lengths, time)[:, :, None]
+        inputs = tf.where(inside, inputs, tf.zeros([], inputs.dtype))
+        pasts: list[Pair | None] = [None] * self.depth
+        filled, before = tf.zeros_like(lengths), 0
+        if initial_state is not None:  # without one there is nothing to look back at: fewer keys
+            before, filled = kept, initial_state[1]
+            pasts = [self._cleaned(pair, filled) for pair in initial_state[0]]
+        places = tf.range(before + time)
+        back = places[before:, None] - places  # from query to key
+        visible = ((back >= 0) & (back <= kept))[None]
+        if initial_state is not None:
+            visible &= (places >= before - filled[:, None])[:, None]
+        turn = rotation(places, self.units // self.heads, inputs.dtype)
+        caches: list[Pair] = []
+        for number, past in enumerate(pasts, 1):
+            inputs, known = getattr(self, f"block_{number}")(inputs, visible, past=past, turn=turn, noise=noise)
+            keys, values = (self._last(part, lengths, kept - before) for part in known)
+            caches.append((keys, values))
+        outputs = tf.where(inside, self.norm(inputs), tf.zeros([], inputs.dtype))
+        return outputs, (tuple(caches), tf.minimum(filled + lengths, kept))
+
+    def _cleaned(self, pair: Pair, filled: tf.Tensor) -> Pair:
+        """With zeros where nothing was ever written."""
+        real = tf.range(self.context - 1) >= self.context - 1 - filled[:, None]
+        keys, values = (tf.where(real[:, None, :, None], part, tf.zeros([], part.dtype)) for part in pair)
+        return keys, values
+
+    def _last(self, known: tf.Tensor, lengths: tf.Tensor, missing: int) -> tf.Tensor:
+        """The newest `context` - 1 of each row: `<float>[rows, heads, context - 1 - missing + time, size]` → `[…, context - 1, size]`."""
+        padded = tf.pad(known, [[0, 0], [0, 0], [missing, 0], [0, 0]]) if missing else known
+        last = tf.gather(padded, lengths[:, None] + tf.range(self.context - 1), axis=2, batch_dims=1)
+        return tf.ensure_shape(last, [None, self.heads, self.context - 1, self.units // self.heads])
