@@ -491,7 +491,9 @@ class Check:
 
 
 def _token_hashes(tokens: tf.Tensor) -> tf.Tensor:
-    """`<string>[…]` → `<int64>[…]`, 63 bits each."""
+    """`<string>[…]` → `<int64>[…]`, 63 bits each; numbers stand for themselves."""
+    if tokens.dtype != tf.string:
+        return tf.cast(tokens, tf.int64)
     return tf.strings.to_hash_bucket_fast(tokens, 2**63 - 1)
 
 

@@ -93,6 +93,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     contenders.sort(key=lambda contender: contender.scores["scores"][metric], reverse=report.larger_is_better(metric))
     return {
         "task": contenders[0].scores["task"], "headline": metric, "test_examples": contenders[0].scores["counts"]["examples"],
+        "anchors": _anchors(contenders, metric),
         "signature": contenders[0].scores["signatures"].get(metric, ""),
         "runs": [_run(contender, metric) for contender in contenders],
         "pairs": [_pair(one, other) for one, other in combinations(contenders, 2)],
@@ -124,10 +125,17 @@ def _run(contender: Contender, metric: str) -> dict[str, Any]:
     scores = contender.scores
     return {
         "name": contender.name, "path": contender.path, "score": scores["scores"][metric], "interval": scores["intervals"].get(metric),
-        "scores": scores["scores"], "intervals": scores["intervals"], "parameters": scores["parameters"],
+        "scores": scores["scores"], "intervals": scores["intervals"], "validation": scores.get("validation"),
+        "parameters": scores["parameters"],
         "training_seconds": scores["training_seconds"], "tokens_per_second": scores["tokens_per_second"],
         "bytes": contender.exported.get("bytes"), "latency_ms": contender.exported.get("latency_ms"), "seed": scores["seed"],
     }  # fmt: skip
+
+
+def _anchors(contenders: Sequence[Contender], metric: str) -> list[dict[str, Any]]:
+    """The published scores that stand beside any of the runs."""
+    every = [anchor for contender in contenders for anchor in contender.scores["anchor"] if anchor["metric"] == metric]
+    return [anchor for number, anchor in enumerate(every) if anchor not in every[:number]]
 
 
 def _pair(one: Contender, other: Contender) -> dict[str, Any]:
@@ -154,18 +162,25 @@ def _same_totals(parts: Sequence[np.ndarray | None]) -> bool:
     return len(totals) < 2 or np.array_equal(*totals)
 
 
-RUN_HEADER = ("run", "test, 95 % interval", "parameters", "seconds", "tokens/s", "on disk", "one text")
+RUN_HEADER = ("run", "test, 95 % interval", "validation", "parameters", "seconds", "tokens/s", "on disk", "one text")
 PAIR_HEADER = ("difference", "95 % interval", "paired bootstrap", "McNemar")
 
 
 def run_rows(content: Mapping[str, Any]) -> list[list[str]]:
     metric = content["headline"]
     return [
-        [run["name"], report.with_interval(metric, run), f"{run['parameters']:,}", f"{run['training_seconds']:,.0f}",
+        [run["name"], report.with_interval(metric, run), report.with_interval(metric, run["validation"]) if run["validation"] else "–",
+         f"{run['parameters']:,}", f"{run['training_seconds']:,.0f}",
          f"{run['tokens_per_second']:,}", f"{run['bytes'] / 1e6:,.1f} MB" if run["bytes"] else "–",
          f"{run['latency_ms']:.2f} ms" if run["latency_ms"] else "–"]
         for run in content["runs"]
     ]  # fmt: skip
+
+
+def published(content: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Names and values of the published scores; ≠ where data, split or metric are others."""
+    factor = 100 if report.is_percent(content["headline"]) else 1
+    return [(("" if a["comparable"] else "≠ ") + a["source"], a["value"] / factor) for a in content["anchors"]]
 
 
 def pair_rows(content: Mapping[str, Any]) -> list[list[str]]:
@@ -188,18 +203,20 @@ def _p(value: float) -> str:
 def as_text(content: Mapping[str, Any]) -> str:
     """What `nlp-tasks compare` prints."""
     title = f"{content['task']}: {content['headline']} on the same {content['test_examples']:,} test examples"
-    return "\n\n".join([
+    return "\n\n".join(filter(None, [
         title,
-        report.table(run_rows(content), RUN_HEADER, right=(2, 3, 4, 5, 6)),
+        report.table(run_rows(content), RUN_HEADER, right=(3, 4, 5, 6, 7)),
+        "\n".join(f"published  {report.shown(content['headline'], value)}  {name}" for name, value in published(content)),
         report.table(pair_rows(content), PAIR_HEADER),
         report.signature_lines([(content["headline"], content["signature"])]),
-    ])  # fmt: skip
+    ]))  # fmt: skip
 
 
 def as_page(content: Mapping[str, Any]) -> str:
     """The same as one HTML file."""
     metric = content["headline"]
     rows = [{"name": run["name"], "kind": "model", "score": run["score"], "interval": run["interval"]} for run in content["runs"]]
+    rows += [{"name": name, "note": "published", "kind": "anchor", "score": value} for name, value in published(content)]
     return page.render("compare.html", title=f"{len(rows)} runs of {content['task']}", metric=metric.replace("_", " "), content=content,
                        chart=page.scale(rows, metric), runs=run_rows(content), run_header=RUN_HEADER, pairs=pair_rows(content),
                        pair_header=PAIR_HEADER)  # fmt: skip

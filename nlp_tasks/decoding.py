@@ -74,7 +74,8 @@ def sample(
         `<int32>[rows, longest]`, padded by 0, and the sum of their log probabilities as the model has them, `<float32>[rows]`.
     """
     longest = tf.maximum(0, tf.reduce_max(lengths))
-    written = tf.TensorArray(tf.int32, size=longest, element_shape=[None])
+    # An array of no elements cannot be stacked where the number of rows is unknown: the first column is not of the text.
+    written = tf.TensorArray(tf.int32, size=longest + 1, element_shape=[None]).write(0, tf.zeros_like(tokens))
     flat = tf.nest.flatten(state)
 
     def body(t: tf.Tensor, tokens: tf.Tensor, total: tf.Tensor, written: tf.TensorArray, *flat: tf.Tensor) -> tuple[Any, ...]:
@@ -83,7 +84,7 @@ def sample(
         running = t < lengths
         gained = tf.cast(tf.gather(log_probabilities, chosen, batch_dims=1), tf.float32)
         kept = [_where(running, new, old) for new, old in zip(tf.nest.flatten(following), flat, strict=True)]
-        written = written.write(t, tf.where(running, chosen, 0))
+        written = written.write(t + 1, tf.where(running, chosen, 0))
         return t + 1, tf.where(running, chosen, tokens), total + tf.where(running, gained, 0.0), written, *kept
 
     first = (tf.constant(0), tokens, tf.zeros(tf.shape(tokens)), written, *flat)
@@ -92,8 +93,8 @@ def sample(
 
 
 def _columns(written: tf.TensorArray, longest: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """`[time, rows]` written one after another → `[rows, time]`."""
-    flat = tf.reshape(written.stack(), [-1])
+    """`[1 + time, rows]` written one after another → `[rows, time]`, without the first."""
+    flat = tf.reshape(written.stack()[1:], [-1])
     return tf.gather(flat, tf.range(rows)[:, None] + tf.range(longest) * rows)
 
 

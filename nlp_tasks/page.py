@@ -14,6 +14,8 @@ from nlp_tasks.report import counted, curves, difference_text, is_percent, short
 
 WORST = 30
 """So many wrong answers are shown."""
+HARDEST = 10
+"""So many texts are shown where none is right or wrong."""
 LONGEST = 1200
 """So many characters of a text are shown at once."""
 LABELS = 20
@@ -70,12 +72,12 @@ def report(folder: Path) -> str:
         scores=[{"metric": _words(name), "value": _value(name, scores), "interval": _interval(name, scores),
                  "baseline": with_interval(name, baseline) if baseline and name in baseline["scores"] else "–",
                  "signature": scores["signatures"].get(name, "")} for name in scores["scores"]],
-        groups=[_grouped(figures[name]) for name in ("by_length", "by_frequency") if figures.get(name, {}).get("names")],
+        groups=[_grouped(figure) for figure in figures.values() if isinstance(figure, dict) and figure.get("names")],
         classes=[{**row, **{key: f"{100 * row[key]:.2f}" for key in ("precision", "recall", "f1")}, "count": f"{row['count']:,}"}
                  for row in sorted(figures.get("classes", ()), key=lambda row: -row["count"])],
         confusion=_confusion(figures.get("confusion")), confusions=_confusions(figures.get("confusion")),
         calibration=_calibration(figures.get("calibration")),
-        errors=errors, wrong=f"{wrong:,}",
+        errors=errors, wrong=None if wrong is None else f"{wrong:,}",
         check=found and {"splits": split_rows(found["splits"]), "counted": counted(found), "findings": [
             {**finding, "places": [*map(short_place, finding["places"])]} for finding in found["findings"]
         ]},
@@ -330,23 +332,27 @@ def _facts(facts: Mapping[str, Any], scores: Mapping[str, Any]) -> list[tuple[st
 # Wrong answers
 
 
-def _errors(path: Path) -> tuple[int, list[dict[str, Any]] | None]:
-    """How many results are wrong, and those with the highest loss; None where there are no results."""
+def _errors(path: Path) -> tuple[int | None, list[dict[str, Any]] | None]:
+    """How many results are wrong, and those with the highest loss; None where there are no results.
+
+    Where no result is right or wrong, as those of language models: None, and the results with the highest loss.
+    """
     if not path.is_file():
         return 0, None
-    wrong = 0
+    wrong, judged = 0, True
 
     def wrong_ones() -> Iterator[dict[str, Any]]:
-        nonlocal wrong
+        nonlocal wrong, judged
         with path.open(encoding="utf-8") as file:
             for line in file:
                 result = json.loads(line)
-                if result.get("gold") != result.get("answer"):
+                judged &= "gold" in result
+                if not judged or result.get("gold") != result.get("answer"):
                     wrong += 1
                     yield result
 
     worst = heapq.nlargest(WORST, wrong_ones(), key=lambda result: result.get("loss", 0.0))
-    return wrong, [_error(result) for result in worst]
+    return wrong if judged else None, [_error(result) for result in worst[: WORST if judged else HARDEST]]
 
 
 def _error(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def signature_lines(metrics: Iterable[tuple[str, str]]) -> str:
 
 
 def larger_is_better(metric: str) -> bool:
-    return not metric.endswith(("loss", "error", "perplexity"))
+    return not metric.endswith(("loss", "error", "perplexity", "bits_per_character")) and "nats_per_token" not in metric
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str], right: Sequence[int] = ()) -> str:

@@ -224,8 +224,7 @@ class Run:
         train, validation = (self._encode(task, split) for split in ("train", "validation"))
         self._check_test(task)
         trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder)
-        parameters = sum(int(np.prod(v.shape)) for v in trainer.model.trainable_variables)
-        tell(f"training  {parameters:,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
+        tell(f"training  {task.parameters(trainer.model):,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
              f"{strategy.num_replicas_in_sync} device(s), padding {trainer.padding_share:.0%}")  # fmt: skip
         trainer.run()
 
@@ -361,7 +360,7 @@ class Run:
             "without_copies": self._without_copies(task, test, results),
             "baseline": self._baseline(task, test, scores),
             "anchor": [{"metric": a.metric, "value": a.value, "source": a.source, "comparable": a.comparable} for a in self.recipe.anchor],
-            "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+            "parameters": task.parameters(model),
             "training_seconds": round(position["seconds"], 1),
             "tokens_per_second": round(position["tokens"] / max(position["seconds"], 1e-9)),
             "padding_share": encoded["padding_share"],

@@ -26,7 +26,7 @@ PIECE = 2_000
 LONGEST = 1 << 16
 """A longer line comes in parts."""
 
-_PART = re.compile(r"(?P<path>.*)\[(?P<start>[\d.]+%)?:(?P<end>[\d.]+%)?\]")
+_PART = re.compile(r"(?P<path>.*)\[(?P<start>[\d.e-]+%)?:(?P<end>[\d.e-]+%)?\]")
 
 
 class Part(NamedTuple):
@@ -92,7 +92,12 @@ class Texts:
             size = path.stat().st_size
             yield _at_characters(Document(path, int(size * part.start), int(size * part.end)))
             return
-        files = [path] if path.is_file() else sorted(file for file in path.glob(self._pattern) if _is_text(file, path))
+        try:
+            files = [path] if path.is_file() else sorted(file for file in path.glob(self._pattern) if _is_text(file, path))
+        except (ValueError, NotImplementedError) as error:
+            raise UserError(
+                f"data.pattern = {self._pattern!r}: {error}", 'give a pattern below the folder, for example "**/*.md"'
+            ) from None
         if not files:
             raise UserError(
                 f"{path}: no file matches data.pattern = {self._pattern!r}", 'name the files that are text, for example "**/*.md"'
@@ -115,9 +120,9 @@ def check_exists(data: Data, split: str) -> Path:
 
 def cut(data: Data) -> Data:
     """The same `[data]` with validation and test named, as parts of train where the recipe leaves them open: its last shares."""
-    part = Part.of(data.train)
     if not data.train or data.is_toy_world or data.source.startswith("tfds:"):
         return data
+    part = Part.of(data.train)
     whole = part.end - part.start
     named = {}
     end = part.end
@@ -179,7 +184,7 @@ def _blocks(document: Document) -> Iterator[bytes]:
 
 
 def _at_characters(document: Document) -> Document:
-    """Both ends moved back to where a character of UTF-8 begins; with the number of its first line."""
+    """Both ends moved back to where a character of UTF-8 (or a line end of two) begins; with the number of its first line."""
     with document.path.open("rb") as file:
         ends = [_border(file, place) for place in (document.start, document.end)]
     before = Document(document.path, 0, ends[0])
@@ -191,7 +196,7 @@ def _border(file: IO[bytes], place: int) -> int:
     behind, here = file.read(min(place, 3)), file.read(1)
     while here and behind and 0x80 <= here[0] < 0xC0:  # inside of a character
         behind, here, place = behind[:-1], behind[-1:], place - 1
-    return place
+    return place - 1 if here == b"\n" and behind.endswith(b"\r") else place
 
 
 def _lines(document: Document) -> Iterator[tuple[int, str]]:
@@ -212,7 +217,7 @@ def _lines(document: Document) -> Iterator[tuple[int, str]]:
             try:
                 text = kept + decoder.decode(raw, final=not left)
             except UnicodeDecodeError as error:
-                received = raw[error.start : error.start + 4].hex(" ")
+                received = error.object[error.start : error.start + 4].hex(" ")
                 raise UserError(f"{where}: invalid UTF-8 ({received}); is this a binary file?",
                                 "convert it to UTF-8, for example: iconv -f latin1 -t utf-8 FILE") from None  # fmt: skip
             kept = ""
@@ -221,8 +226,8 @@ def _lines(document: Document) -> Iterator[tuple[int, str]]:
                 number += 1
             elif left:
                 head, space, kept = text.rpartition(" ")
-                if not space:
-                    head, kept = text, ""
+                if not space:  # a carriage return waits for its line feed
+                    head, kept = (text[:-1], "\r") if text.endswith("\r") else (text, "")
                 yield number, head + space
             else:
                 yield number, text + ("\n" if whole else "")

@@ -56,8 +56,7 @@ class FullSoftmax(keras.layers.Layer):
             )
 
     def _build_bias(self, size: int) -> None:
-        counts = self._counts[:size].copy()
-        start = np.log(counts / counts[1:].sum())
+        start = np.log(self._counts[:size] / self._counts[1:].sum())
         self.bias = self.add_weight(
             shape=(size,), initializer=lambda shape, dtype=None: tf.cast(start, dtype), name="bias", autocast=False
         )
@@ -206,12 +205,12 @@ class AdaptiveSoftmax(FullSoftmax):
         logits = _masked(tf.cast(tf.matmul(hidden, tf.cast(table, hidden.dtype), transpose_b=True), dtype) + self.bias.value)
         if not self.clusters:
             return logits
-        clusters = tf.matmul(hidden, tf.convert_to_tensor(self.cluster_kernel))
+        clusters = tf.matmul(hidden, tf.cast(self.cluster_kernel.value, hidden.dtype))
         return tf.concat([logits, tf.cast(clusters, dtype) + self.cluster_bias.value], 1)
 
     def _tail_logits(self, number: int, hidden: tf.Tensor) -> tf.Tensor:
         down, up = getattr(self, f"down_{number}"), getattr(self, f"up_{number}")
-        projected = tf.matmul(hidden, tf.convert_to_tensor(down))
+        projected = tf.matmul(hidden, tf.cast(down.value, hidden.dtype))
         return tf.cast(tf.matmul(projected, tf.cast(up.value, hidden.dtype), transpose_b=True), self.bias.value.dtype)
 
 

@@ -184,9 +184,7 @@ class LanguageModeling(Task):
         unit = self.recipe.text.unit
         if unit == "words":
             return {"tokens": units.words(strings[0], self._split)}
-        if unit == "characters":
-            return {"tokens": tf.strings.unicode_split(strings[0], "UTF-8")}
-        return {"tokens": tf.strings.bytes_split(strings[0])}
+        return {"tokens": tf.strings.unicode_decode(strings[0], "UTF-8") if unit == "characters" else units.as_bytes(strings[0])}
 
     def examiner(self) -> Examiner:
         return scoring.RepeatedLines()
@@ -196,6 +194,9 @@ class LanguageModeling(Task):
     @property
     def counted(self) -> bool:
         return self.recipe.model.kind == "ngram"
+
+    def parameters(self, model: Any) -> int:
+        return len(self.ngrams) if self.counted else super().parameters(model)
 
     def prepare(self, examples: Callable[[], Iterator[Piece]], folder: Path) -> None:
         text = self.recipe.text

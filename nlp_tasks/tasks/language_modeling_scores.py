@@ -26,6 +26,8 @@ PASS = 512
 """Tokens that the contiguous pass reads at once."""
 COUNTS = (("never", 0), ("1–9", 9), ("10–99", 99), ("100–999", 999), ("1,000 and more", math.inf))
 """Groups of tokens by how often training has them: their names, and the largest count of each."""
+COPIED = 0.1
+"""A share of lines from which on it is a warning that they stand in train as well."""
 LINE = 40
 """Lines of at least so many characters that stand in train and test are told."""
 
@@ -130,6 +132,7 @@ class RepeatedLines(Examiner):
             both = lines[np.isin(lines, train)]
             if len(both):
                 message = f"{len(both):,} of {len(lines):,} lines of at least {LINE} characters stand in train as well"
-                places = [self._places[int(key)] for key in dict.fromkeys(both[:PLACES].tolist())]
+                places = [*dict.fromkeys(self._places[int(key)] for key in both[: 10 * PLACES])][:PLACES]
                 advice = "texts repeat themselves; whole documents that were copied are better left out of train"
-                yield Finding("copies_across", "note", split, message, len(both), places, advice)
+                few = len(both) < COPIED * len(lines)
+                yield Finding("copies_across", "note" if few else "warning", split, message, len(both), places, advice)

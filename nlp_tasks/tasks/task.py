@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
+
 from nlp_tasks.data import formats
 from nlp_tasks.data.batching import Batch, plan
 from nlp_tasks.data.findings import Finding
@@ -22,7 +24,6 @@ from nlp_tasks.recipe import Data, Recipe, Training
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
     import tensorflow as tf
 
     from nlp_tasks.data.store import Ragged
@@ -211,8 +212,8 @@ class Task(ABC):
 
     @abstractmethod
     def tokenize(self, *strings: tf.Tensor) -> Mapping[str, tf.RaggedTensor]:
-        """In graph and without resources: inputs, as `scored` takes them → tokens as vocabularies count them, `<string>[batch, (tokens)]`,
-        by field; the first field is the one that near duplicates are found by."""
+        """In graph and without resources: inputs, as `scored` takes them → tokens as vocabularies count them, by field:
+        `<string>[batch, (tokens)]`, or numbers; the first field is the one that near duplicates are found by."""
 
     def further_tokens(self) -> Sequence[bytes]:
         """Tokens that the model will know beside those of the training data. Raises UserError where they cannot be read."""
@@ -233,6 +234,10 @@ class Task(ABC):
     def counted(self) -> bool:
         """Whether the model is counted and not descended: `prepare` is then all of its training."""
         return False
+
+    def parameters(self, model: keras.Model) -> int:
+        """How many numbers were learned."""
+        return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
 
     @abstractmethod
     def prepare(self, examples: Callable[[], Iterator[Any]], folder: Path) -> None:

@@ -124,6 +124,10 @@ class KneserNey:
             names = f"log_probabilities_{k}", f"log_weights_{k - 1}"
             self._levels[k] = Level(hold(f"keys_{k}", keys), *(hold(name, arrays[name]) for name in names))
 
+    def __len__(self) -> int:
+        """How many n-grams have a probability of their own."""
+        return self.classes + sum(int(level.keys.shape[0]) for level in self._levels.values())
+
     @classmethod
     def load(cls, path: Path) -> KneserNey:
         """Reads what `save` wrote."""

@@ -139,16 +139,19 @@ class Bytes(Units):
         return ids.with_values(tf.gather(self.names, ids.values))
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        flat = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8)
-        return tf.RaggedTensor.from_row_lengths(
-            tf.cast(flat, tf.int32) + 1, tf.cast(tf.strings.length(texts), tf.int64), validate=False
-        )
+        return as_bytes(texts) + 1
 
     def decode(self, ids: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
         return tf.strings.reduce_join(tf.gather(self.names, ids), 1)
 
     def unknown(self, texts: tf.Tensor) -> tf.Tensor:
         return tf.fill(tf.shape(texts), "")
+
+
+def as_bytes(texts: tf.Tensor) -> tf.RaggedTensor:
+    """`<string>[batch]` → `<int32>[batch, (bytes)]`."""
+    flat = tf.cast(tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8), tf.int32)
+    return tf.RaggedTensor.from_row_lengths(flat, tf.cast(tf.strings.length(texts), tf.int64), validate=False)
 
 
 def words(texts: tf.Tensor, splits: Split) -> tf.RaggedTensor:

@@ -171,9 +171,9 @@ def test_other_answers_are_found_out(finished: Place, answer: Answer) -> None:
         outputs = answer(list(texts.numpy()))
         return {name: tf.constant(value[::-1] if name == "probabilities" else value) for name, value in outputs.items()}
 
-    ranks, samples = {"serving_default": {"texts": 1}}, [("good",), ("bad",), ("",)]
+    specs, samples = {"serving_default": {"texts": ("string", 1)}}, [("good",), ("bad",), ("",)]
     with pytest.raises(RuntimeError, match=r"serving_default/probabilities of the reloaded export differs by 0\.\d+"):
-        export.check(finished.export / "1", {"serving_default": changed}, ranks, samples)
+        export.check(finished.export / "1", {"serving_default": changed}, specs, samples)
 
 
 # By the command line

@@ -124,7 +124,7 @@ class Tagger:
         return tf.function(lambda batch: self.task.loss(self.model, batch, (), None), autograph=False, input_signature=[spec])
 
     def loaded(self) -> inference.Loaded:
-        return inference.Loaded(self.task, self.functions, export.ranks(self.task, self.model))
+        return inference.Loaded(self.task, self.functions, export.specs(self.task, self.model))
 
     def scatter(self, seed: int) -> None:
         """Weights at random, large enough for answers of all kinds."""
