@@ -14,12 +14,12 @@ take turns, and the table holds the medians. Everyone has the same cores, sizes,
     ours          the task and its recipe with the sizes above and a generated text; `Run` prepares and encodes, `Trainer` reads and steps
       sampled     the recipe's own softmax over words: the 2,000 frequent ones and a sample of 1,000; gradients of the table are sparse
       adaptive    clusters beginning at 2,000 and 10,000, a quarter of the features in each
-    PyTorch       `nn.LSTM`, time before rows, all cores to each op; clipping over all parameters; Adam in one kernel for all weights
-                  (fused) or by horizontal ops (foreach)
+    PyTorch       `nn.LSTM`, time before rows; all cores work on each op; clipping over all weights; Adam ("fused": its kernel in one piece)
       full        `cross_entropy` of the product with the table; "linear": `linear_cross_entropy`, both in one call
-      adaptive    `nn.AdaptiveLogSoftmaxWithLoss`, the same clusters; "sparse": the gradient of the embedding, to SparseAdam
+      adaptive    `nn.AdaptiveLogSoftmaxWithLoss`, the same clusters; "sparse": the embedding's gradient is, and SparseAdam takes it
 
-Of what PyTorch can be told in several ways, the fastest counts. Ours has two ids more than it has classes, padding and unknown.
+Of what PyTorch can be told in several ways, the fastest counts. Ours has two ids more than it has classes, padding and unknown. The
+machine must be quiet: where others take its cores, PyTorch's two threads wait for each other at every op and lose far more than ours.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Size(NamedTuple):
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(read, predicted) `<int64>[window, rows]`, again and again; a line end is read before the first class."""
-        text = self.text().T
+        text = np.ascontiguousarray(self.text().T)
         before = np.concatenate([np.zeros_like(text[:1]), text[:-1]])
         while True:
             for start in range(0, len(text), self.window):
@@ -102,8 +102,8 @@ def sizes(options: argparse.Namespace) -> dict[str, Size]:
 
 OURS = {"characters": ["full"], "words": ["sampled", "adaptive", "full"]}
 PYTORCH = {
-    "characters": ["full fused", "full foreach"],
-    "words": ["full fused", "full foreach", "full linear fused", "adaptive fused", "adaptive sparse fused"],
+    "characters": ["full fused", "full"],
+    "words": ["full fused", "full", "full linear fused", "adaptive fused", "adaptive sparse fused"],
 }
 BARS = {"characters": [("full", "full", 1.0)], "words": [("sampled", "full", 3.0), ("sampled", "adaptive", 1.0)]}
 """Which of ours is compared with which of PyTorch's, and how many times as fast it should be."""
@@ -215,7 +215,7 @@ def work(what: str) -> None:
 
 
 def turn(command: list[str], what: str) -> float:
-    done = subprocess.run([*command, "--work", what], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([*command, "--work", what], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} --work '{what}' failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])[what]
@@ -248,7 +248,8 @@ def show(name: str, size: Size, rates: dict[str, list[float]]) -> None:
         [run, f"{medians[run]:,.0f}", f"{min(values):,.0f} to {max(values):,.0f}", f"{1e3 * size.tokens / medians[run]:.1f}"]
         for run, values in rates.items()
     ]
-    title = f"{name}: {size.classes:,} classes, embedding {size.embedding}, LSTM {size.units} × {size.depth}, batch {size.rows} × {size.window}"
+    title = f"{name}: {size.classes:,} classes, embedding {size.embedding}, LSTM {size.units} × {size.depth}"
+    title += f", batch {size.rows} × {size.window}"
     table(title, ["", "tokens/s", "least to most", "ms a step"], rows)
     rows = []
     for kind, other, bar in BARS[name]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import math
 import os
 import shlex
 import sys
@@ -256,9 +257,17 @@ def _option(option: tasks.Option) -> Callable[..., Any]:
     kind: Any = option.type
     if option.type in ranges:
         kind = ranges[option.type](option.minimum, option.maximum, min_open=option.is_open)
+    name = f"--{option.name.replace('_', '-')}"
     return click.option(
-        f"--{option.name.replace('_', '-')}", option.name, type=kind, default=option.default, show_default=True, help=option.help
+        name, option.name, type=kind, default=option.default, show_default=True, help=option.help, callback=_value
     )
+
+
+def _value(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """NaN lies outside of every range, and no comparison says so; bytes that are no UTF-8 become U+FFFD, as in lines."""
+    if isinstance(value, float) and math.isnan(value):
+        raise click.BadParameter("nan is not a number.", context, parameter)
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
 
 
 def _verb(name: str, declared: tasks.Command) -> click.Command:

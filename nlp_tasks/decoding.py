@@ -47,8 +47,8 @@ def choose(log_probabilities: tf.Tensor, sampling: Sampling, places: tf.Tensor) 
     limit = tf.where(sampling.temperature > 0, limit, 1)
     probabilities = tf.where(tf.range(size) < limit[:, None], probabilities, 0.0)
     probabilities /= tf.reduce_sum(probabilities, 1, keepdims=True)
-    before = tf.cumsum(probabilities, 1, exclusive=True)
-    probabilities = tf.where(before < tf.maximum(sampling.top_p, 1e-9)[:, None], probabilities, 0.0)
+    before, top_p = tf.cumsum(probabilities, 1, exclusive=True), tf.maximum(sampling.top_p, 1e-9)[:, None]
+    probabilities = tf.where((before < top_p) | (top_p >= 1), probabilities, 0.0)
     total = tf.cumsum(probabilities, 1)
     uniform = tf.cast(random_bits_of_rows(sampling.seeds, places), tf.float64) / 2.0**32
     point = tf.cast(uniform * tf.cast(total[:, -1], tf.float64), tf.float32)

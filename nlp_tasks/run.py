@@ -217,12 +217,14 @@ class Run:
             return
         report.write_json(self.folder / "environment.json", environment(strategy) | {"command": self._command})
         self._look()
+        begun = time.monotonic()
         task = self._prepare()
-        if task.counted:
-            self._check_test(task)
-            return
+        seconds = time.monotonic() - begun
         train, validation = (self._encode(task, split) for split in ("train", "validation"))
         self._check_test(task)
+        if task.counted:
+            mark_counted(self.folder, seconds)
+            return
         trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder)
         tell(f"training  {task.parameters(trainer.model):,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
              f"{strategy.num_replicas_in_sync} device(s), padding {trainer.padding_share:.0%}")  # fmt: skip
@@ -257,12 +259,8 @@ class Run:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir()
             tell("counting the training data" if task.counted else "preparing vocabularies from the training data")
-            begun = time.monotonic()
             task.prepare(lambda: self._watched(task, "reading train"), beside)
-            seconds = time.monotonic() - begun
             os.replace(beside, resources)
-            if task.counted:
-                mark_counted(self.folder, seconds)
         task.load(resources)
         return task
 

@@ -377,7 +377,7 @@ class Trainer:
         arrays = {f"model/{name}": variable.numpy() for name, variable in variables_by_name(self.model).items()}
         if not model_only:
             arrays |= {f"optimizer/{name}": variable.numpy() for name, variable in self.optimizer.variables.items()}
-            arrays |= {f"state/{index}": np.asarray(part) for index, part in enumerate(tf.nest.flatten(self._state))}
+            arrays |= {f"state/{index}": _storable(part) for index, part in enumerate(tf.nest.flatten(self._state))}
         position = np.frombuffer(msgspec.json.encode(self.position), np.uint8)
         beside = path.with_name(f".{path.name}.partial")
         with beside.open("wb") as file:
@@ -393,7 +393,10 @@ class Trainer:
         self._assign(arrays)
         state = [arrays[name] for name in sorted((n for n in arrays if n.startswith("state/")), key=lambda n: int(n[6:]))]
         if state:
-            self._state = tf.nest.pack_sequence_as(self.task.initial_state(len(state[0])), state)
+            begun = self.task.initial_state(len(state[0]))
+            dtypes = [tf.as_dtype(part.dtype).as_numpy_dtype for part in tf.nest.flatten(begun)]
+            typed = [part.astype(dtype, copy=False) for part, dtype in zip(state, dtypes, strict=True)]
+            self._state = tf.nest.pack_sequence_as(begun, typed)
         return msgspec.json.decode(arrays["position"].tobytes(), type=Position)
 
     def _assign(self, arrays: dict[str, Any]) -> None:
@@ -459,6 +462,12 @@ def load_weights(model: keras.Model, path: Path) -> None:
     with np.load(path) as content:
         for name, variable in variables_by_name(model).items():
             variable.assign(content[f"model/{name}"])
+
+
+def _storable(part: Any) -> np.ndarray:
+    """As float32 what NumPy's files have no type for: bfloat16."""
+    array = np.asarray(part)
+    return array if array.dtype.kind in "biuf" else array.astype(np.float32)
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -6,6 +6,7 @@ import math
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -515,3 +516,110 @@ def test_joined_scores_are_both() -> None:
 def test_the_confusion_matrix_is_aligned() -> None:
     lines = scores.confusion_text(np.array([[10, 2], [3, 400]]), ["no", "perhaps"]).splitlines()
     assert lines == ["gold \\ answer  no  perhaps", "no             10        2", "perhaps         3      400"]
+
+
+# Language models
+
+
+def language_pieces(count: int = 200) -> list[dict[str, Any]]:
+    random = np.random.default_rng(6)
+    tokens = random.integers(0, 40, (count, 2))
+    nats = random.gamma(2.0 * tokens + 1e-9, [1.0, 2.0])
+    return [
+        {
+            "nats": float(own.sum()), "tokens": int(n.sum()), "characters": int(5 * n.sum() + 1),
+            "by_count": [[float(own[0]), int(n[0])], [float(own[1]), int(n[1])], [0.0, 0]],
+        }
+        for n, own in zip(tokens, nats, strict=True)
+    ]  # fmt: skip
+
+
+def test_language_model_golden_values() -> None:
+    results = [
+        {"nats": 6.0, "tokens": 3, "characters": 9, "by_count": [[1.0, 1], [5.0, 2]]},
+        {"nats": 4.0, "tokens": 2, "characters": 7, "by_count": [[0.0, 0], [4.0, 2]]},
+    ]
+    found = scores.language_model(results, "words", ["often", "seldom"])
+    assert found.scores == pytest.approx(
+        {"perplexity": math.exp(2), "nats_per_token": 2, "bits_per_character": 10 / (math.log(2) * 16)}, rel=1e-12
+    )
+    assert list(found.scores) == list(found.samples) == list(found.signatures)
+    assert found.counts == {"examples": 2, "tokens": 5, "characters": 16}
+    np.testing.assert_array_equal(found.parts["nats_per_token"], [[6, 4], [3, 2]])
+    np.testing.assert_allclose(found.parts["bits_per_character"], [np.array([6, 4]) / np.log(2), [9, 7]])
+    figure = found.figures["by_frequency"]
+    assert (figure["names"], figure["counts"], figure["metric"]) == (["often", "seldom"], [1, 4], "nats_per_token")
+    assert figure["scores"] == pytest.approx([1, 9 / 4])
+    assert found.signatures["perplexity"].startswith("tokens:words and line ends|")
+    assert "line ends" not in scores.language_model(results, "bytes", ["often", "seldom"]).signatures["perplexity"]
+
+
+def test_the_intervals_of_a_language_model_are_those_of_resampled_pieces() -> None:
+    results = language_pieces()
+    found = scores.language_model(results, "characters", ["a", "b", "none"])
+    assert found.intervals.keys() == found.scores.keys()
+    for metric, (low, high) in found.intervals.items():
+        assert low < found.scores[metric] < high
+    assert found.scores["perplexity"] == math.exp(found.scores["nats_per_token"])
+    np.testing.assert_allclose(found.samples["perplexity"], np.exp(found.samples["nats_per_token"]))
+    nats, tokens = (np.array([result[name] for result in results]) for name in ("nats", "tokens"))
+    drawn = np.random.default_rng(9).integers(0, len(results), (2000, len(results)))
+    expected = np.quantile(nats[drawn].sum(1) / tokens[drawn].sum(1), [0.025, 0.975])
+    assert found.intervals["nats_per_token"] == pytest.approx(expected, abs=0.012)
+    figure = found.figures["by_frequency"]
+    assert figure["names"] == ["a", "b"]  # nothing is counted in the third
+    for place in range(2):
+        above, below = np.sum([result["by_count"][place] for result in results], 0)
+        assert figure["scores"][place] == pytest.approx(above / below)
+        assert figure["intervals"][place][0] < above / below < figure["intervals"][place][1]
+
+
+def test_a_language_model_without_pieces_or_without_hope() -> None:
+    empty = scores.language_model([], "words", ["a", "b"])
+    assert (empty.scores["nats_per_token"], empty.counts["tokens"], empty.figures["by_frequency"]["names"]) == (0, 0, [])
+    piece = {"nats": 1e9, "tokens": 1, "characters": 1, "by_count": [[1e9, 1]]}
+    assert math.isfinite(scores.language_model([piece], "words", ["a"]).scores["perplexity"])
+    piece = {"nats": 0.0, "tokens": 0, "characters": 0, "by_count": [[0.0, 0]]}
+    assert scores.language_model([piece], "words", ["a"]).scores["nats_per_token"] == 0
+
+
+def test_windows() -> None:
+    nats = np.random.default_rng(2).gamma(50, 2.0, 300)
+    found = scores.windows(nats, 64)
+    (name,) = found.scores
+    assert name == "nats_per_token_in_windows_of_64"
+    assert found.scores[name] == pytest.approx(nats.mean() / 64)
+    low, high = found.intervals[name]
+    error = nats.std() / math.sqrt(300) / 64
+    assert low == pytest.approx(found.scores[name] - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(found.scores[name] + 1.96 * error, abs=0.3 * error)
+    assert found.signatures[name].startswith("windows:300 at random")
+    np.testing.assert_array_equal(found.parts[name], [nats, np.full(300, 64)])
+
+
+def test_minimal_pairs_by_kind_and_distance() -> None:
+    distances = np.array([0, 1, 2, 3, 4, 6, 7, 10, 11, 99, 0, 5])
+    kinds = ["verb"] * 10 + ["bracket"] * 2
+    right = np.array([1, 0, 1, 1, 0, 0, 1, 1, 0, 1, 1, 0], bool)
+    found = scores.minimal_pairs(right, kinds, distances)
+    assert found.scores == {"verb_accuracy": 6 / 10, "bracket_accuracy": 1 / 2}
+    assert found.counts == {"pairs": 12}
+    verb, bracket = found.figures["by_distance_verb"], found.figures["by_distance_bracket"]
+    assert verb["names"] == ["0–1", "2–3", "4–6", "7–10", "11 and more"]
+    assert (verb["scores"], verb["counts"]) == ([1 / 2, 1, 0, 1, 1 / 2], [2] * 5)
+    assert (bracket["names"], bracket["scores"], bracket["counts"]) == (["0–1", "4–6"], [1, 0], [1, 1])
+    assert found.text.splitlines()[1:3] == ["verb  0–1  50.0 %  2", "verb  2–3  100.0 %  2"]
+    assert found.signatures.keys() == found.samples.keys() == found.scores.keys()
+    assert sum(part[1].sum() for part in found.parts.values()) == 12
+
+
+def test_intervals_of_minimal_pairs_are_those_of_each_kind() -> None:
+    random = np.random.default_rng(8)
+    right, kinds = random.random(600) < 0.7, [("verb", "bracket")[number % 2] for number in range(600)]
+    found = scores.minimal_pairs(right, kinds, random.integers(0, 15, 600))
+    for number, kind in enumerate(("verb", "bracket")):
+        share = right[number::2].mean()
+        error = math.sqrt(share * (1 - share) / 300)
+        assert found.scores[f"{kind}_accuracy"] == pytest.approx(share)
+        assert found.intervals[f"{kind}_accuracy"] == pytest.approx((share - 1.96 * error, share + 1.96 * error), abs=0.4 * error)
+    assert scores.minimal_pairs(np.zeros(0, bool), [], np.zeros(0, int)).scores == {}

@@ -44,6 +44,18 @@ def random_bits(seed: tf.Tensor, place: str, size: int) -> tf.Tensor:
     return _mix(key + tf.cast(tf.range(size), tf.uint32) * tf.constant(0x9E3779B9, tf.uint32))
 
 
+def dropped_weights(weights: tf.Tensor, rate: float, noise: Noise | None, place: str) -> tf.Tensor:
+    """Weights of which a share is left out, the same for all rows of a batch (DropConnect, Wan 2013); without noise, all of them."""
+    dropped = _threshold(rate)
+    if noise is None or not dropped:
+        return weights
+    count = int(weights.shape.num_elements() or 0)
+    drawn = tf.bitcast(random_bits(noise.seed, place, (count + 3) // 4), tf.uint8)
+    drawn = tf.reshape(tf.reshape(drawn, [-1])[:count], weights.shape)
+    scale = tf.constant(256 / (256 - dropped), weights.dtype)
+    return weights * tf.where(drawn >= tf.constant(dropped, tf.uint8), scale, tf.zeros([], weights.dtype))
+
+
 def random_bits_of_rows(seeds: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
     """A uniform 32-bit number for each (seed, place): `<int32>[rows]` each → `<uint32>[rows]`."""
     seeds, places = tf.bitcast(seeds, tf.uint32), tf.bitcast(places, tf.uint32)

@@ -23,9 +23,11 @@ import tensorflow as tf
 
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers import recurrent_cudnn, recurrent_packed
-from nlp_tasks.layers.dropout import Dropout, Noise
+from nlp_tasks.layers.dropout import Dropout, Noise, dropped_weights
 
 State = tuple[tf.Tensor, ...]
+Weights = tuple[tf.Tensor, Any, tf.Tensor]
+"""kernel, recurrent kernel, bias."""
 
 PATHS = ("auto", "plain", "packed", "cudnn")
 _forced = contextvars.ContextVar("recurrent_path", default=("auto", True))
@@ -70,15 +72,20 @@ class RecurrentLayer(keras.layers.Layer):
     """What the cells share: the order of reading, the initial state, the choice of the path, the plain loop.
 
     A cell has `gates` (blocks of its kernel), `states` (tensors of its state, the output first) and `step`.
+
+    Args:
+        units: size of the output.
+        recurrent_dropout: share of the recurrent weights left out in training, the same ones in all time steps and rows of a batch
+            (weight-dropped LSTM, Merity 2018, section 2); only where `noise` is given.
     """
 
     gates: int
     states: int = 1
     paths: frozenset[str] = frozenset()
 
-    def __init__(self, units: int, **kwargs: object) -> None:
+    def __init__(self, units: int, *, recurrent_dropout: float = 0.0, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        self.units = units
+        self.units, self.recurrent_dropout = units, recurrent_dropout
 
     def build(self, inputs_shape: tuple[int | None, ...], *_: object, **__: object) -> None:
         width = self.gates * self.units
@@ -92,40 +99,43 @@ class RecurrentLayer(keras.layers.Layer):
     def initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         return tf.zeros(shape, dtype)
 
-    def weights_in_order(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """kernel, recurrent kernel and bias, in the precision of the computation."""
+    def weights_in_order(self, noise: Noise | None = None) -> Weights:
+        """kernel, recurrent kernel and bias, in the precision of the computation; with noise, some recurrent weights left out."""
         kernel, recurrent_kernel, bias = map(tf.convert_to_tensor, (self.kernel, self.recurrent_kernel, self.bias))
-        return kernel, recurrent_kernel, bias
+        return kernel, dropped_weights(recurrent_kernel, self.recurrent_dropout, noise, self.name), bias
 
     def zero_state(self, rows: tf.Tensor) -> State:
         """The state before the first token, `[rows, units]` each."""
         return tuple(tf.zeros([rows, self.units], self.compute_dtype) for _ in range(self.states))
 
-    def project(self, inputs: tf.Tensor) -> tf.Tensor:
+    def project(self, inputs: tf.Tensor, weights: Weights) -> tf.Tensor:
         """What a step needs of its input, for all steps in one matrix product."""
-        kernel, _, bias = self.weights_in_order()
+        kernel, _, bias = weights
         return tf.matmul(inputs, kernel) + bias
 
-    def step(self, projected: tf.Tensor, state: State) -> State:
+    def step(self, projected: tf.Tensor, state: State, weights: Weights) -> State:
         """One time step: `[batch, gates · units]` and the state → the next state; its first part is the output."""
         raise NotImplementedError
 
     def call(
-        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: State | None = None, reverse: bool = False
-    ) -> tuple[tf.Tensor, State]:
+        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: State | None = None, reverse: bool = False,
+        noise: Noise | None = None,
+    ) -> tuple[tf.Tensor, State]:  # fmt: skip
         state = self.zero_state(tf.size(lengths)) if initial_state is None else tuple(initial_state)
         path = _path()
         if inputs.shape.rank == 2 and (path != "packed" or path not in self.paths):
             padded = tf.pad(
                 tf.RaggedTensor.from_row_lengths(inputs, lengths).to_tensor(), [[0, 0], [0, 1], [0, 0]]
             )  # one step at least
-            outputs, state = self.call(padded, lengths, state, reverse)
+            outputs, state = self.call(padded, lengths, state, reverse, noise)
             return tf.boolean_mask(outputs, tf.sequence_mask(lengths, tf.shape(outputs)[1])), state
+        weights = self.weights_in_order(noise)
         if path in self.paths:
-            return getattr(self, f"run_{path}")(inputs, lengths, state, reverse)
+            return getattr(self, f"run_{path}")(inputs, lengths, state, weights, reverse)
         if reverse:
             inputs = tf.reverse_sequence(inputs, lengths, seq_axis=1)
-        outputs, state = _loop(self.step, self.project(tf.transpose(inputs, [1, 0, 2])), lengths, state)
+        projected = self.project(tf.transpose(inputs, [1, 0, 2]), weights)
+        outputs, state = _loop(lambda step, state: self.step(step, state, weights), projected, lengths, state)
         outputs = tf.ensure_shape(tf.transpose(outputs, [1, 0, 2]), [None, None, self.units])
         return (tf.reverse_sequence(outputs, lengths, seq_axis=1) if reverse else outputs), state
 
@@ -159,9 +169,9 @@ class SimpleRNN(RecurrentLayer):
 
     gates = 1
 
-    def step(self, projected: tf.Tensor, state: State) -> State:
+    def step(self, projected: tf.Tensor, state: State, weights: Weights) -> State:
         (h,) = state
-        _, recurrent_kernel, _ = self.weights_in_order()
+        _, recurrent_kernel, _ = weights
         return (tf.tanh(projected + tf.matmul(h, recurrent_kernel)),)
 
 
@@ -191,7 +201,7 @@ class LSTM(RecurrentLayer):
 
     gates, states = 4, 2
 
-    def __init__(self, units: int, *, peephole: bool = False, **kwargs: object) -> None:
+    def __init__(self, units: int, *, peephole: bool = False, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
         self.peephole = peephole
         self.paths = frozenset() if peephole else frozenset({"packed", "cudnn"})
@@ -204,9 +214,9 @@ class LSTM(RecurrentLayer):
     def initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         return tf.concat([tf.zeros(self.units, dtype), tf.ones(self.units, dtype), tf.zeros(2 * self.units, dtype)], 0)
 
-    def step(self, projected: tf.Tensor, state: State) -> State:
+    def step(self, projected: tf.Tensor, state: State, weights: Weights) -> State:
         h, before = state
-        _, recurrent_kernel, _ = self.weights_in_order()
+        _, recurrent_kernel, _ = weights
         i, f, g, o = tf.split(projected + tf.matmul(h, recurrent_kernel), 4, axis=-1)
         if self.peephole:
             p_i, p_f, p_o = tf.unstack(tf.convert_to_tensor(self.peephole_kernel))
@@ -216,11 +226,15 @@ class LSTM(RecurrentLayer):
             o = o + p_o * c
         return tf.sigmoid(o) * tf.tanh(c), c
 
-    def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        return recurrent_packed.lstm(inputs, lengths, *self.weights_in_order(), state, reverse=reverse, gradient=_forced.get()[1])
+    def run_packed(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
+    ) -> tuple[tf.Tensor, State]:
+        return recurrent_packed.lstm(inputs, lengths, *weights, state, reverse=reverse, gradient=_forced.get()[1])
 
-    def run_cudnn(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        return recurrent_cudnn.lstm(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
+    def run_cudnn(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
+    ) -> tuple[tf.Tensor, State]:
+        return recurrent_cudnn.lstm(inputs, lengths, *weights, state, reverse=reverse)
 
 
 class GRU(RecurrentLayer):
@@ -239,7 +253,7 @@ class GRU(RecurrentLayer):
     Call arguments and return values are those of `LSTM`; the state is (h,).
     """
 
-    def __init__(self, units: int, *, reset_gate: bool = True, **kwargs: object) -> None:
+    def __init__(self, units: int, *, reset_gate: bool = True, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
         self.reset_gate = reset_gate
         self.gates = 3 if reset_gate else 2
@@ -248,13 +262,13 @@ class GRU(RecurrentLayer):
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_gate else (2 * self.units,)
 
-    def project(self, inputs: tf.Tensor) -> tf.Tensor:
-        kernel, _, bias = self.weights_in_order()
+    def project(self, inputs: tf.Tensor, weights: Weights) -> tf.Tensor:
+        kernel, _, bias = weights
         return tf.matmul(inputs, kernel) + (bias[0] if self.reset_gate else bias)
 
-    def step(self, projected: tf.Tensor, state: State) -> State:
+    def step(self, projected: tf.Tensor, state: State, weights: Weights) -> State:
         (h,) = state
-        _, recurrent_kernel, bias = self.weights_in_order()
+        _, recurrent_kernel, bias = weights
         recurrent = tf.matmul(h, recurrent_kernel)
         if self.reset_gate:
             z, r, n = tf.split(projected, 3, axis=-1)
@@ -266,11 +280,15 @@ class GRU(RecurrentLayer):
             z, n = tf.sigmoid(z), tf.tanh(n)
         return (z * h + (1 - z) * n,)
 
-    def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        return recurrent_packed.gru(inputs, lengths, *self.weights_in_order(), state, reverse=reverse, gradient=_forced.get()[1])
+    def run_packed(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
+    ) -> tuple[tf.Tensor, State]:
+        return recurrent_packed.gru(inputs, lengths, *weights, state, reverse=reverse, gradient=_forced.get()[1])
 
-    def run_cudnn(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        return recurrent_cudnn.gru(inputs, lengths, *self.weights_in_order(), state, reverse=reverse)
+    def run_cudnn(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
+    ) -> tuple[tf.Tensor, State]:
+        return recurrent_cudnn.gru(inputs, lengths, *weights, state, reverse=reverse)
 
 
 class MinGRU(RecurrentLayer):
@@ -296,20 +314,28 @@ class MinGRU(RecurrentLayer):
         self.kernel = self.add_weight(shape=(inputs_shape[-1], width), initializer="glorot_uniform", name="kernel")
         self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
 
-    def project(self, inputs: tf.Tensor) -> tf.Tensor:
+    def weights_in_order(self, noise: Noise | None = None) -> Weights:
+        """kernel and bias; there is no recurrent kernel to leave anything out of."""
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        return kernel, None, bias
+
+    def project(self, inputs: tf.Tensor, weights: Weights) -> tf.Tensor:
         """(1 - z) and z ∘ n side by side."""
-        projected = tf.matmul(inputs, tf.convert_to_tensor(self.kernel)) + tf.convert_to_tensor(self.bias)
+        kernel, _, bias = weights
+        projected = tf.matmul(inputs, kernel) + bias
         z, n = tf.split(projected, 2, axis=-1)
         z = tf.sigmoid(z)
         return tf.concat([1 - z, z * n], -1)
 
-    def step(self, projected: tf.Tensor, state: State) -> State:
+    def step(self, projected: tf.Tensor, state: State, weights: Weights) -> State:
         (h,) = state
         keep, new = tf.split(projected, 2, axis=-1)
         return (keep * h + new,)
 
-    def run_packed(self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, reverse: bool) -> tuple[tf.Tensor, State]:
-        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+    def run_packed(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
+    ) -> tuple[tf.Tensor, State]:
+        kernel, _, bias = weights
         return recurrent_packed.min_gru(inputs, lengths, kernel, bias, state, reverse=reverse)
 
 
@@ -332,11 +358,12 @@ class Bidirectional(keras.layers.Layer):
         self.units = forward.units + backward.units
 
     def call(
-        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: tuple[State, State] | None = None
+        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: tuple[State, State] | None = None, noise: Noise | None = None
     ) -> tuple[tf.Tensor, tuple[State, State]]:
         first, second = initial_state or (None, None)
-        forward, forward_state = self.forward(inputs, lengths, initial_state=first)
-        backward, backward_state = self.backward(inputs, lengths, initial_state=second, reverse=True)
+        noise = None if noise is None else noise.within(self.name)
+        forward, forward_state = self.forward(inputs, lengths, initial_state=first, noise=noise)
+        backward, backward_state = self.backward(inputs, lengths, initial_state=second, reverse=True, noise=noise)
         return tf.concat([forward, backward], -1), (forward_state, backward_state)
 
 
@@ -377,7 +404,7 @@ class Stack(keras.layers.Layer):
             if number > 1:
                 inputs = getattr(self, f"dropout_{number}")(inputs, noise)
             first = initial_state[number - 1] if initial_state is not None else None
-            outputs, state = getattr(self, f"layer_{number}")(inputs, lengths, initial_state=first)
+            outputs, state = getattr(self, f"layer_{number}")(inputs, lengths, initial_state=first, noise=noise)
             if self.residual and inputs.shape[-1] == outputs.shape[-1]:
                 if inputs.shape.rank == 3:
                     read = tf.sequence_mask(lengths, tf.shape(inputs)[1])[:, :, None]

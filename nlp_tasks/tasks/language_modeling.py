@@ -86,6 +86,7 @@ class Model(Section, frozen=True, kw_only=True):
     residual: recurrent layers add their input to their output.
     embedding_dropout, dropout, output_dropout: shares left out before, between and after the layers; never between two time steps.
     variational: one mask for all time steps of a window (Gal & Ghahramani 2016).
+    recurrent_dropout: share of the recurrent weights left out in a step of training (weight-dropped LSTM, Merity 2018).
     softmax: "full", "adaptive" (Grave 2017; `cutoffs` begin its clusters) or "sampled" (in training alone: the `head` most frequent tokens
         and `samples` others). Probabilities are always exact.
     """
@@ -103,6 +104,7 @@ class Model(Section, frozen=True, kw_only=True):
     dropout: Share = 0.3
     output_dropout: Share = 0.3
     variational: bool = False
+    recurrent_dropout: Share = 0.0
     softmax: Literal["full", "adaptive", "sampled"] = "full"
     cutoffs: Annotated[tuple[Annotated[int, Meta(ge=2)], ...], Meta(min_length=1)] = (2000, 10000)
     head: Annotated[int, Meta(ge=2)] = 2000
@@ -138,6 +140,16 @@ class LanguageModeling(Task):
     order: ClassVar[tuple[str, ...]] = ("text",)
     independent = False
     verbs = VERBS
+
+    def __init__(self, recipe: recipe.Recipe) -> None:
+        super().__init__(recipe)
+        options = self.recipe.model
+        if options.kind == "transformer" and options.units % (2 * options.heads):
+            raise UserError(f"model.units = {options.units} with model.heads = {options.heads}: each head needs an even number of units",
+                            f"make model.units a multiple of {2 * options.heads}, or change model.heads")  # fmt: skip
+        if options.softmax == "adaptive" and list(options.cutoffs) != sorted({*options.cutoffs}):
+            raise UserError(f"model.cutoffs = {list(options.cutoffs)}: each must be larger than the one before",
+                            "write the numbers of frequent words at which clusters begin, such as [2000, 10000]")  # fmt: skip
 
     @property
     def headline(self) -> str:
@@ -222,14 +234,20 @@ class LanguageModeling(Task):
             else (units.Characters if kind == "characters" else units.Bytes)(path)
         )
 
+        spec = tf.TensorSpec([None], tf.string)
+        self._encoding = tf.function(lambda texts: self.encode(texts)["tokens"], autograph=False, input_signature=[spec])
+
+    def _encoded(self, pieces: Sequence[Piece]) -> tf.RaggedTensor:
+        """By a graph that is traced once: `<int32>[pieces, (tokens)]`."""
+        return self._encoding(tf.constant([piece.inputs[0] for piece in pieces]))
+
     @contextmanager
     def _text(self, pieces: Iterable[Piece], *, most: int | None = None, first: int = 0) -> Iterator[np.ndarray]:
         """The ids of all pieces, counted from `first`: `<int32>[tokens]`, at most so many, in a file rather than in memory."""
-        encode = tf.function(self.encode, autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
         count = 0
         with tempfile.TemporaryFile() as file:
             for chunk in chunks(pieces):
-                ids = encode(tf.constant([piece.inputs[0] for piece in chunk]))["tokens"].values.numpy()
+                ids = self._encoded(chunk).values.numpy()
                 ids = ids[: None if most is None else most - count]
                 file.write((ids - first).astype(np.int32).tobytes())
                 count += len(ids)
@@ -292,7 +310,7 @@ class LanguageModeling(Task):
                 options.units, options.depth, options.heads, context=options.context, dropout=options.dropout
             )
         cells: dict[str, Any] = {"rnn": layers.SimpleRNN, "gru": layers.GRU, "lstm": layers.LSTM, "min_gru": layers.MinGRU}
-        stack = [cells[options.kind](options.units) for _ in range(options.depth)]
+        stack = [cells[options.kind](options.units, recurrent_dropout=options.recurrent_dropout) for _ in range(options.depth)]
         return layers.Stack(*stack, residual=options.residual, dropout=options.dropout, variational=options.variational)
 
     def _softmax(self, embedding: Any) -> Any:
@@ -486,9 +504,7 @@ class LanguageModeling(Task):
             return self._results(examples, tokens, nats)
 
     def _results(self, examples: Sequence[Piece], tokens: np.ndarray, nats: np.ndarray) -> list[dict[str, Any]]:
-        spec = tf.TensorSpec([None], tf.string)
-        count = tf.function(lambda texts: self.units.encode(texts).row_lengths(), autograph=False, input_signature=[spec])
-        lengths = [count(tf.constant([piece.inputs[0] for piece in chunk])).numpy() for chunk in chunks(examples)]
+        lengths = [self._encoded(chunk).row_lengths().numpy() for chunk in chunks(examples)]
         places, given = [str(piece.where) for piece in examples], [piece.inputs[0] for piece in examples]
         return scoring.pieces(places, given, np.concatenate([np.zeros(0, np.int64), *lengths]), nats, self.units.counts[tokens])
 

@@ -115,15 +115,15 @@ class RepeatedLines(Examiner):
 
     def __init__(self) -> None:
         self._hashes = {split: array("Q") for split in ("train", "validation", "test")}
-        self._places: dict[int, str] = {}
+        self._places: dict[tuple[str, int], str] = {}
 
     def see(self, split: str, example: Any) -> None:
-        for line in example.inputs[0].split("\n"):
+        for number, line in enumerate(example.inputs[0].split("\n"), example.where.line):
             if len(line) >= LINE:
                 key = zlib.crc32(line.encode()) << 32 | zlib.adler32(line.encode())
                 self._hashes[split].append(key)
                 if split != "train":
-                    self._places.setdefault(key, str(example.where))
+                    self._places.setdefault((split, key), f"{example.where.file}:{number}")
 
     def findings(self) -> Iterator[Finding]:
         train = np.unique(np.frombuffer(self._hashes["train"], np.uint64))
@@ -132,7 +132,7 @@ class RepeatedLines(Examiner):
             both = lines[np.isin(lines, train)]
             if len(both):
                 message = f"{len(both):,} of {len(lines):,} lines of at least {LINE} characters stand in train as well"
-                places = [*dict.fromkeys(self._places[int(key)] for key in both[: 10 * PLACES])][:PLACES]
+                places = [*dict.fromkeys(self._places[split, int(key)] for key in both[: 10 * PLACES])][:PLACES]
                 advice = "texts repeat themselves; whole documents that were copied are better left out of train"
                 few = len(both) < COPIED * len(lines)
                 yield Finding("copies_across", "note" if few else "warning", split, message, len(both), places, advice)

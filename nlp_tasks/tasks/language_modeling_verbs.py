@@ -33,6 +33,11 @@ def _visible(token: str) -> str:
     return {"\n": "⏎", " ": "␣", "\t": "⇥"}.get(token, token)
 
 
+def _in_a_cell(text: str) -> str:
+    """A row of a table stays a row."""
+    return text.replace("\t", " ").replace("\n", "⏎")
+
+
 def _scored(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     rows = zip(outputs["log_probability"], outputs["length"], strict=True)
     return [
@@ -123,7 +128,7 @@ VERBS = (
         name="generate",
         answers=_written,
         text=lambda answer: answer["text"],
-        tsv=lambda text, answer: f"{text}\t{answer['text']}",
+        tsv=lambda text, answer: f"{text}\t{_in_a_cell(answer['text'])}",
         signature="generate",
         inputs=_prompted,
         stream=_stream,

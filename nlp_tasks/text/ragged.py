@@ -12,10 +12,12 @@ import tensorflow as tf
 def strings(column: Sequence[str | Sequence[str]], rank: int) -> tf.Tensor:
     """Texts as a signature takes them: `<string>[batch]`, or in tokens `<string>[batch, longest]`, padded by "", at least one column.
 
-    A text where tokens are asked for is split at white space; tokens where a text is asked for are joined by a space.
+    A text where tokens are asked for is split at white space; tokens where a text is asked for are joined by a space. A text that is no
+    UTF-8 comes with "surrogateescape".
     """
     if rank == 1:
-        return tf.constant([text if isinstance(text, str) else " ".join(text) for text in column], tf.string, [len(column)])
+        texts = (text if isinstance(text, str) else " ".join(text) for text in column)
+        return tf.constant([text.encode("utf-8", "surrogateescape") for text in texts], tf.string, [len(column)])
     rows = [text.split() if isinstance(text, str) else text for text in column]
     padded = np.full([len(rows), max(map(len, rows), default=0) or 1], "", object)
     for row, tokens in zip(padded, rows, strict=True):

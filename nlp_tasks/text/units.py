@@ -176,7 +176,7 @@ def words(texts: tf.Tensor, splits: Split) -> tf.RaggedTensor:
 
 
 def at_spaces(lowercase: bool) -> Split:
-    """Words are what stands between white space, as in corpora that come in tokens."""
+    """Words are what stands between ASCII white space, as in corpora that come in tokens."""
     return lambda lines: tf.strings.split(tf.strings.lower(lines, encoding="utf-8") if lowercase else lines)
 
 

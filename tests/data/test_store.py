@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -121,6 +122,37 @@ def test_fields_of_the_same_lengths_are_aligned(tmp_path: Path) -> None:
     store = write_store(tmp_path / "a", [(2, fields)])
     assert store.aligned("tokens") == {"tokens", "tags"}
     assert store.aligned("letters") == {"letters"}
+
+
+CUTS = st.lists(st.integers(0, 40), max_size=6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ROWS, CUTS, st.integers(0, 5))
+def test_the_same_values_in_other_rows(tmp_path_factory: pytest.TempPathFactory, rows: Rows, cuts: list[int], width: int) -> None:
+    values, lengths = ragged(rows)
+    fields = {"tokens": (values, lengths), "places": (np.arange(len(values)), lengths)}
+    store = write_store(tmp_path_factory.mktemp("store") / "train", [(len(rows), fields)])
+    splits = np.array([0, *sorted(min(cut, len(values)) for cut in cuts), len(values)])
+    recut, expected = store.recut("tokens", splits), [list(range(start, end)) for start, end in pairwise(splits)]
+    assert (recut.rows, recut.lengths("tokens").tolist()) == (len(expected), [len(row) for row in expected])
+    assert recut.aligned("places") == {"tokens", "places"}
+    batch = recut.batch(np.arange(len(expected)), len(expected) + 1, fixed(width))
+    filled = [row[:width] for row in expected] + [[]]
+    assert batch["tokens_lengths"].tolist() == batch["places_lengths"].tolist() == [len(row) for row in filled]
+    assert batch["places"].tolist() == [row + [0] * (width - len(row)) for row in filled]
+    assert batch["tokens"].tolist() == [
+        [int(np.int32(values[place])) for place in row] + [0] * (width - len(row)) for row in filled
+    ]
+    assert (store.rows, store.lengths("tokens").tolist()) == (len(rows), lengths.tolist())  # as it was
+
+
+def test_fields_of_other_lengths_cannot_be_recut(tmp_path: Path) -> None:
+    fields = {"tokens": ragged([[1, 2], [3]]), "letters": ragged([[1], [2, 3]])}
+    with pytest.raises(ValueError, match="not as long as tokens: letters"):
+        write_store(tmp_path / "a", [(2, fields)]).recut("tokens", np.array([0, 3]))
+    with pytest.raises(ValueError, match="not as long as tokens: label"):
+        write_store(tmp_path / "b", chunks([[1, 2], [3]], 2)).recut("tokens", np.array([0, 3]))
 
 
 def test_large_arrays_are_mapped_and_not_read(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_tasks import layers
+from nlp_tasks.layers.attention import rotation
 from nlp_tasks.layers.crf import Chain
 from nlp_tasks.layers.dropout import Noise, random_bytes
 from nlp_tasks.layers.model import variables_by_name
@@ -136,6 +137,61 @@ def n_grams(counts: Array | None) -> Case:
     )
 
 
+def wide(batch: Batch) -> tf.Tensor:
+    """Four features of the three: heads are of an even number."""
+    return tf.concat([batch.vectors, batch.vectors[..., :1] ** 2], -1)
+
+
+def transformer() -> Case:
+    def read(layer: Any, batch: Batch) -> tuple[tf.Tensor, Any]:
+        return layer(wide(batch), batch.lengths, noise=noise(batch))
+
+    def state(layer: Any, batch: Batch) -> tf.Tensor:
+        (*_, (keys, values)), filled = read(layer, batch)[1]
+        parts = [tf.reshape(part, [len(batch.lengths), -1]) for part in (keys, values)]
+        return tf.concat([*parts, tf.cast(filled, tf.float32)[:, None]], 1)
+
+    return Case(
+        lambda: layers.CausalTransformer(4, 2, 2, context=3, hidden=5, dropout=0.3, name="a"),
+        lambda *given: read(*given)[0],
+        state,
+    )
+
+
+def attention(layer: Any, batch: Batch) -> tf.Tensor:
+    visible, turn = tf.sequence_mask(batch.lengths, batch.ids.shape[1]), rotation(tf.range(batch.ids.shape[1]), 2, tf.float32)
+    return layer(batch.vectors, visible[:, None] & visible[:, :, None], turn=turn)[0]
+
+
+def turned(function: Callable[..., tf.Tensor], batch: Batch) -> tf.Tensor:
+    vectors = wide(batch)
+    return function(vectors, rotation(tf.range(vectors.shape[1]), 4, tf.float32))
+
+
+def feed_forward(window: int, depth: int) -> Case:
+    def read(layer: Any, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        state = np.ones([len(batch.lengths), window - 1, FEATURES], np.float32)
+        return layer(batch.vectors, batch.lengths, state, noise(batch))
+
+    def state(layer: Any, batch: Batch) -> tf.Tensor:
+        return tf.reshape(read(layer, batch)[1], [len(batch.lengths), (window - 1) * FEATURES])
+
+    return Case(
+        lambda: layers.FeedForward(UNITS, window, depth=depth, dropout=0.3, name="a"), lambda *given: read(*given)[0], state
+    )
+
+
+def softmax(kind: type[layers.FullSoftmax], **options: Any) -> Case:
+    """Log probabilities of all ids but the padding, whose -10⁹ would drown the others, and the loss of training."""
+
+    def read(layer: Any, batch: Batch) -> tf.Tensor:
+        hidden, targets = tf.reshape(batch.vectors, [-1, FEATURES]), tf.reshape(batch.ids, [-1])
+        found = tf.concat([layer(hidden)[:, 1:], layer.losses(hidden, targets, noise(batch))[:, None]], 1)
+        return tf.reshape(found, [*batch.ids.shape, IDS])
+
+    return Case(lambda: kind(COUNTS.sum(1), name="a", **options), read)
+
+
 CASES = {
     "Embedding": Case(lambda: layers.Embedding(IDS, FEATURES), lambda layer, batch: layer(batch.ids)),
     "CharacterEncoder": spelled(*convolutions()),
@@ -171,11 +227,20 @@ CASES = {
     "viterbi": tag_sequences(layers.viterbi, "tokens"),
     "BagOfNgrams": n_grams(COUNTS),
     "BagOfNgrams-linear": n_grams(None),
+    "Attention": Case(lambda: layers.Attention(UNITS, 2), attention),
+    "CausalTransformer": transformer(),
+    "rotary": Case(lambda: layers.rotary, turned),
+    "FeedForward": feed_forward(3, 2),
+    "FeedForward-token": feed_forward(1, 1),
+    "FullSoftmax": softmax(layers.FullSoftmax),
+    "AdaptiveSoftmax": softmax(layers.AdaptiveSoftmax, cutoffs=(4, 7), factor=2),
+    "SampledSoftmax": softmax(layers.SampledSoftmax, head=4, samples=5),
 }
 TRAINED = [
     "Embedding", "CharacterEncoder", "CharacterEncoder-lstm", "Convolution-1", "Convolution-4", "SimpleRNN", "LSTM", "LSTM-plain",
     "LSTM-peephole", "GRU", "GRU-plain", "GRU-simplified", "MinGRU", "MinGRU-plain", "Stack", "Bidirectional", "Windows",
-    "AttentionPooling", "CRF", "BagOfNgrams", "BagOfNgrams-linear",
+    "AttentionPooling", "CRF", "BagOfNgrams", "BagOfNgrams-linear", "Attention", "CausalTransformer", "FeedForward", "FeedForward-token",
+    "FullSoftmax", "AdaptiveSoftmax", "SampledSoftmax",
 ]  # fmt: skip
 
 
@@ -236,6 +301,8 @@ def test_one_step_changes_every_parameter(trained: Case) -> None:
     for variable, gradient in zip(layer.trainable_variables, gradients(trained, layer, batch()), strict=True):
         assert np.isfinite(gradient).all(), variable.path
         used = np.unique(batch().ids[batch().ids > 0]) if variable.shape[0] == IDS else slice(None)
+        if isinstance(layer, layers.AdaptiveSoftmax) and variable.name in ("kernel", "bias"):
+            used = slice(1, None)  # of the head alone; the padding in front of it has no probability to learn
         assert (np.abs(gradient[used]) > 1e-7).all(), variable.path
 
 

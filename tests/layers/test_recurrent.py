@@ -468,7 +468,7 @@ class Same(keras.layers.Layer):
 
     units = FEATURES
 
-    def call(self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: Any = None) -> tuple[tf.Tensor, tuple[()]]:
+    def call(self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: Any = None, noise: Any = None) -> tuple[tf.Tensor, tuple[()]]:
         self.given = inputs
         return inputs, ()
 
@@ -533,6 +533,25 @@ def test_a_residual_connection_lets_no_padding_through() -> None:
     stack = layers.Stack(layers.GRU(FEATURES), residual=True)
     outputs, _ = stack(np.full([1, TIME, FEATURES], np.nan), np.array([0], np.int32))
     np.testing.assert_array_equal(outputs, 0)
+
+
+@pytest.mark.parametrize("make", [layers.SimpleRNN, layers.LSTM, layers.GRU])
+@pytest.mark.parametrize("path", ["plain", "packed"])
+def test_recurrent_weights_left_out_are_those_of_a_step_and_a_place(make: Any, path: str) -> None:
+    """One mask for all rows, time steps and paths; the layer then computes what one with these weights scaled up does."""
+    inputs, here = tf.ones([len(LENGTHS), TIME, FEATURES]), noise()
+    with layers.recurrent_path(path):
+        layer = make(16, recurrent_dropout=0.25, name="cell")
+        whole, _ = layer(inputs, LENGTHS)
+        dropped, _ = layer(inputs, LENGTHS, noise=here)
+        kernel = layer.recurrent_kernel.numpy()
+        left = layer.weights_in_order(here)[1].numpy()
+        share = (left == 0).mean()
+        assert 0.1 < share < 0.4
+        np.testing.assert_allclose(left[left != 0], (kernel / 0.75)[left != 0], rtol=1e-6)
+        assert np.abs((whole - dropped).numpy()).max() > 1e-4
+        layer.recurrent_kernel.assign(left)
+        np.testing.assert_allclose(layer(inputs, LENGTHS)[0], dropped, atol=1e-6)
 
 
 def test_a_stack_needs_a_layer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import random
 from collections import Counter
@@ -65,8 +66,8 @@ def rows(text: str, lines: int = 2) -> Iterator[Row]:
         yield Row({"text": "".join(whole[start : start + lines])}, Where("a.txt", start + 1))
 
 
-def open_task(folder: Path, text: str = TEXT, unit: str = "words", **sections: Any) -> LanguageModeling:
-    """A task with its resources in the folder."""
+def open_task(folder: Path, written: str = TEXT, unit: str = "words", **sections: Any) -> LanguageModeling:
+    """A task with its resources in the folder, made of a text."""
     units = {"unit": "words", "rules": True} if unit == "rules" else {"unit": unit}
     recipe = msgspec.convert(
         {
@@ -81,9 +82,14 @@ def open_task(folder: Path, text: str = TEXT, unit: str = "words", **sections: A
     assert not sections
     task = LanguageModeling(recipe)
     folder.mkdir(exist_ok=True)
-    task.prepare(lambda: task.read(rows(text), Counts()), folder)
+    task.prepare(lambda: task.read(rows(written), Counts()), folder)
     task.load(folder)
     return task
+
+
+def given_specs() -> tuple[tf.TensorSpec, tf.TensorSpec]:
+    """Of tokens and lengths."""
+    return tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
 
 
 class Reader:
@@ -123,7 +129,33 @@ class Reader:
             with recurrent_path("packed", gradient=False):
                 return self.task.advance(self.model, tokens, lengths, state)
 
-        return tf.function(read, autograph=False, reduce_retracing=True)
+        return tf.function(read, autograph=False, input_signature=[*given_specs(), self.state_spec])
+
+    @property
+    def state_spec(self) -> Any:
+        return tf.nest.map_structure(lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), self.task.initial_state(1))
+
+    def loss(self, given: dict[str, tf.Tensor], state: Any, seed: int = 0) -> Any:
+        """As training has it, with dropout by the seed; without where it is 0."""
+        return (self._noisy if seed else self._quiet)(given, state, tf.constant(seed, tf.uint32))
+
+    @functools.cached_property
+    def _noisy(self) -> Any:
+        return self._loss(True)
+
+    @functools.cached_property
+    def _quiet(self) -> Any:
+        return self._loss(False)
+
+    def _loss(self, noisy: bool) -> Any:
+        def loss(given: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
+            noise = Noise(seed, tf.cast(given["row"], tf.uint32)) if noisy else None
+            return self.task.loss(self.model, given, state, noise)
+
+        tokens, lengths = given_specs()
+        row = tf.TensorSpec([None], tf.int32)
+        fields = {"tokens": tokens, "tokens_lengths": lengths, "weight": tf.TensorSpec([None], tf.float32), "row": row}
+        return tf.function(loss, autograph=False, input_signature=[fields, self.state_spec, tf.TensorSpec([], tf.uint32)])
 
     def following(self, tokens: Sequence[int]) -> np.ndarray:
         """The probability of each id after some tokens, by reading each of them: `<float64>[size]`."""
@@ -184,7 +216,7 @@ def test_what_comes_next_is_what_reading_each_token_says(each: Reader) -> None:
     assert answers["probabilities"].shape == (len(TEXTS), min(10, each.classes)) == answers["tokens"].shape
     for row, text in enumerate(TEXTS):
         probabilities = each.following(each.ids(text))
-        assert probabilities.sum() == pytest.approx(1, abs=1e-9)
+        assert probabilities.sum() == pytest.approx(1, abs=1e-6 if each.task.counted else 1e-9)
         best = np.sort(probabilities)[::-1][: min(10, each.classes)]
         np.testing.assert_allclose(answers["probabilities"][row], best, rtol=1e-5)
         assert (np.diff(answers["probabilities"][row]) <= 0).all() and answers["probabilities"][row].sum() <= 1 + 1e-6
@@ -244,11 +276,13 @@ def test_neighbours_and_padding_change_nothing(each: Reader) -> None:
     np.testing.assert_allclose(backwards["log_probability"][::-1], together["log_probability"], rtol=1e-6)
     asked = each.answer("serving_default", TEXTS)
     for row, text in enumerate(TEXTS):
-        np.testing.assert_allclose(each.answer("score", [text])["log_probability"][0], together["log_probability"][row], rtol=1e-6)
+        np.testing.assert_allclose(
+            each.answer("score", [text])["log_probability"][0], together["log_probability"][row], rtol=1e-6
+        )
         alone = each.answer("serving_default", [text])
         np.testing.assert_allclose(alone["probabilities"][0], asked["probabilities"][row], rtol=1e-6)
     ids = [each.ids(text) for text in TEXTS]
-    for wider in (0, 1, 9):
+    for wider in (0, 9):
         tokens = np.zeros([len(ids), max(map(len, ids)) + wider], np.int32)
         for row, own in enumerate(ids):
             tokens[row, : len(own)] = own
@@ -278,43 +312,29 @@ def batch(tokens: np.ndarray, lengths: Sequence[int], first: int = 0) -> dict[st
     }
 
 
-@pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_parts_have_the_loss_of_the_whole(readers: Callable[[str], Reader], kind: str, parts: int) -> None:
-    """Two batches with the state carried, with dropout and without, in parts and whole; two rows of five begin and end early."""
+def test_parts_have_the_loss_of_the_whole(readers: Callable[[str], Reader], kind: str) -> None:
+    """Batches with the state carried, with dropout and without, in parts and whole; two rows of five end early."""
     reader, draw = readers(kind), np.random.default_rng(1)
     whole_state: Any = reader.task.initial_state(5)
-    cut_states = whole_state
-
-    for noisy in (True, False):
+    cut_state = whole_state
+    for parts, seed in ((2, 7), (3, 8), (2, 0), (5, 9)):
         given = batch(draw.integers(1, reader.classes + 1, [5, 6]), [6, 6, 3, 0, 6])
-        functions: dict[bool, Any] = {}
-
-        def loss(given: Any, state: Any, noisy: bool = noisy) -> Any:
-            noise = Noise(tf.constant(7, tf.uint32), tf.cast(given["row"], tf.uint32)) if noisy else None
-            return reader.task.loss(reader.model, given, state, noise)
-
-        functions[noisy] = tf.function(loss, autograph=False, reduce_retracing=True)
-        whole = functions[noisy](given, whole_state)
-        each_part = [functions[noisy](*part) for part in distribution.cut((given, cut_states), parts)]
-        assert float(whole.weight) == 21 == sum(float(part.weight) for part in each_part)
-        np.testing.assert_allclose(sum(float(part.total) for part in each_part), float(whole.total), rtol=1e-10)
-        whole_state = whole.state
-        cut_states = distribution.join([part.state for part in each_part], tf.constant(5))
+        whole = reader.loss(given, whole_state, seed)
+        found = [reader.loss(*part, seed) for part in distribution.cut((given, cut_state), parts)]
+        assert float(whole.weight) == 21 == sum(float(part.weight) for part in found)
+        np.testing.assert_allclose(sum(float(part.total) for part in found), float(whole.total), rtol=1e-10)
+        whole_state, cut_state = whole.state, distribution.join([part.state for part in found], tf.constant(5))
         tf.nest.map_structure(
-            lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12), cut_states, whole_state
+            lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12), cut_state, whole_state
         )
 
 
 def test_dropout_is_heard_and_has_an_address(readers: Callable[[str], Reader]) -> None:
     reader = readers("lstm, characters, depth 2")
     given = batch(np.random.default_rng(1).integers(1, reader.classes + 1, [3, 6]), [6, 6, 6])
-
-    def total(seed: int) -> float:
-        noise = Noise(tf.constant(seed, tf.uint32), tf.cast(given["row"], tf.uint32))
-        return float(reader.task.loss(reader.model, given, reader.task.initial_state(3), noise).total)
-
-    assert total(1) == total(1) != total(2)
+    one, again, other = (float(reader.loss(given, reader.task.initial_state(3), seed).total) for seed in (1, 1, 2))
+    assert one == again != other
 
 
 # Windows
@@ -340,7 +360,7 @@ def test_each_token_is_in_one_window_and_rows_go_on(tokens: int, window: int, ba
         assert seen == Counter(range(len(lengths)))
         assert len({planned.size for planned in batches}) == 1 and batches[0].size <= batch_rows
         assert all(planned.width == window and len(planned.rows) <= planned.size for planned in batches)
-        for planned, following in zip(batches, batches[1:], strict=False):
+        for planned, following in itertools.pairwise(batches):
             stay = len(following.rows)
             assert (following.rows == planned.rows[:stay] + 1).all() and len(planned.rows) - stay in (0, 1)
         assert sum(planned.size for planned in batches) - len(lengths) < len(batches), "at most one row is missing a batch"
@@ -672,7 +692,9 @@ def test_what_the_verbs_say(readers: Callable[[str], Reader]) -> None:
     assert by_name["score"].text(answer) == f"{-nats:.4f}\t{math.exp(nats / 5):.4f}\t5"
     (answer,) = reader.loaded.predict(["the cat"])
     probabilities = reader.following(reader.ids("the cat"))
-    assert sum(answer["next"].values()) <= 1 + 1e-5 and list(answer["next"].values()) == sorted(answer["next"].values(), reverse=True)
+    assert sum(answer["next"].values()) <= 1 + 1e-5 and list(answer["next"].values()) == sorted(
+        answer["next"].values(), reverse=True
+    )
     for word, probability in answer["next"].items():
         expected = probabilities[1 if word == "<unk>" else reader.ids("\n" if word == "<eos>" else word)[0]]
         assert probability == pytest.approx(expected, abs=1e-6)
@@ -681,8 +703,16 @@ def test_what_the_verbs_say(readers: Callable[[str], Reader]) -> None:
 # The state survives a checkpoint
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64", "mixed_bfloat16"])
-@pytest.mark.parametrize("kind", ["lstm", "transformer", "feed_forward"])
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        ("lstm", "float32"),
+        ("feed_forward", "mixed_bfloat16"),
+        pytest.param("lstm", "mixed_bfloat16", marks=pytest.mark.slow),
+        pytest.param("transformer", "float32", marks=pytest.mark.slow),
+        pytest.param("transformer", "mixed_bfloat16", marks=pytest.mark.slow),
+    ],
+)
 def test_the_state_survives_a_checkpoint(tmp_path: Path, kind: str, precision: str) -> None:
     text = TEXT * 4
     training = {"window": 5, "batch_rows": 4, "epochs": 2, "precision": precision, "checkpoint_seconds": 0, "patience": 0}

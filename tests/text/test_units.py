@@ -59,13 +59,11 @@ def there_and_back(units: Units, texts: Sequence[Text]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(TEXTS, max_size=4))
 @example([])
 @example(["", "\n", "a\nb\n", "", "\0\ufffd"])
-def test_known_characters_and_bytes_come_back(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, texts: list[str]
-) -> None:
+def test_known_characters_and_bytes_come_back(tmp_path_factory: pytest.TempPathFactory, kind: str, texts: list[str]) -> None:
     units = KINDS[kind](file(tmp_path_factory.mktemp("units"), kind, ["some text", *texts]))
     encoded = strings(texts)
     assert there_and_back(units, texts) == [text.encode() for text in texts]
@@ -77,7 +75,7 @@ def test_known_characters_and_bytes_come_back(
     assert list(joined.numpy()) == [text.encode() for text in texts]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.binary(max_size=12), max_size=4))
 def test_any_bytes_come_back(tmp_path_factory: pytest.TempPathFactory, texts: list[bytes]) -> None:
     units = Bytes(file(tmp_path_factory.mktemp("units"), "bytes", [b"a"]))
@@ -85,7 +83,7 @@ def test_any_bytes_come_back(tmp_path_factory: pytest.TempPathFactory, texts: li
     assert units.encode(strings(texts)).to_list() == [[byte + 1 for byte in text] for text in texts]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab \n"), max_size=10), max_size=5))
 @example(["", "\n", "\n\n a", "a\n\nb", "a b\n"])
 def test_words_are_those_of_python(texts: list[str]) -> None:
@@ -93,7 +91,7 @@ def test_words_are_those_of_python(texts: list[str]) -> None:
     assert split(texts) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "bé", "<", "\u00a0"]), max_size=3).map(" ".join), min_size=1, max_size=4))
 def test_known_words_come_back_with_a_space_between(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     units = word_units(tmp_path_factory.mktemp("units"), "a bé < \u00a0\n")
@@ -102,7 +100,11 @@ def test_known_words_come_back_with_a_space_between(tmp_path_factory: pytest.Tem
 
 
 def test_no_texts_have_no_units(tmp_path: Path) -> None:
-    for units in (word_units(tmp_path, "a"), Characters(file(tmp_path, "characters", ["a"])), Bytes(file(tmp_path, "bytes", ["a"]))):
+    for units in (
+        word_units(tmp_path, "a"),
+        Characters(file(tmp_path, "characters", ["a"])),
+        Bytes(file(tmp_path, "bytes", ["a"])),
+    ):
         assert units.encode(strings([])).shape.as_list()[0] == 0
         assert units.encode(strings(["", ""])).to_list() == [[], []]
         assert units.unknown(strings(["", ""])).numpy().tolist() == [b"", b""]
@@ -111,7 +113,11 @@ def test_no_texts_have_no_units(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_line_is_the_boundary(tmp_path: Path) -> None:
-    made = word_units(tmp_path, "a b\n"), Characters(file(tmp_path, "characters", ["ab\n"])), Bytes(file(tmp_path, "bytes", ["a"]))
+    made = (
+        word_units(tmp_path, "a b\n"),
+        Characters(file(tmp_path, "characters", ["ab\n"])),
+        Bytes(file(tmp_path, "bytes", ["a"])),
+    )
     for units in made:
         assert units.encode(strings(["\n"])).to_list() == [[units.boundary]]
         assert decoded(units, [[units.boundary]]) == [b"\n"]
@@ -148,7 +154,7 @@ def test_rare_words_and_those_beyond_the_size_are_counted_as_unknown(tmp_path: P
     assert units.counts.tolist() == [0, 4, 3, 2, 1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(["a", "b", "c", "d", "<unk>", "\n"]), max_size=9), min_size=1, max_size=3),
     st.integers(1, 3),
@@ -275,7 +281,7 @@ def test_an_exported_function_needs_no_file(tmp_path: Path, kind: str) -> None:
     tf.saved_model.save(module, str(tmp_path / "saved"))
     path.unlink()
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
-    for given in (texts, [], [""]):
-        expected, found = answer(strings(given)), loaded.answer(strings(given))
+    for asked in (texts, [], [""]):
+        expected, found = answer(strings(asked)), loaded.answer(strings(asked))
         for name in expected:
             assert found[name].numpy().tolist() == expected[name].numpy().tolist(), name

@@ -31,7 +31,9 @@ class LanguageModel(nn.Module):
         self.projection = nn.Linear(size.units, features, bias=False) if features != size.units else nn.Identity()
         self.adaptive, self.linear = "adaptive" in kind, "linear" in kind
         if self.adaptive:
-            self.softmax = nn.AdaptiveLogSoftmaxWithLoss(features, size.classes, list(benchmark.CUTOFFS), div_value=4, head_bias=True)
+            self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
+                features, size.classes, list(benchmark.CUTOFFS), div_value=4, head_bias=True
+            )
         else:
             self.softmax = nn.Linear(features, size.classes)
             if size.tied:
@@ -50,9 +52,8 @@ class LanguageModel(nn.Module):
 
 
 def optimizers(model: LanguageModel, kind: str) -> list[torch.optim.Optimizer]:
-    way = {way: True for way in ("fused", "foreach") if way in kind}
     dense = [weight for weight in model.parameters() if weight is not model.embedding.weight or not model.embedding.sparse]
-    found: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=benchmark.RATE, **way)]
+    found: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=benchmark.RATE, fused="fused" in kind)]
     if model.embedding.sparse:
         found.append(torch.optim.SparseAdam([model.embedding.weight], lr=benchmark.RATE))
     return found
