@@ -388,7 +388,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             "labels": tf.constant([["bad", "good"]] * len(good), tf.string, [len(good), 2]),
         }
 
-    loaded = inference.Loaded(tasks.find("sentiment"), {"serving_default": answer}, {"serving_default": {"texts": 1}})
+    loaded = inference.Loaded(tasks.find("sentiment"), {"serving_default": answer}, {"serving_default": {"texts": ("string", 1)}})
     monkeypatch.setattr(inference, "load", lambda path: loaded)
     return sizes
 

@@ -118,7 +118,7 @@ def lstm(
         def gradients(d_outputs: tf.Tensor, d_last_h: tf.Tensor, d_last_c: tf.Tensor) -> tuple[tf.Tensor, ...]:
             d_packed_h = _packed(d_outputs, plan)
             d_last_h, d_last_c = tf.gather(d_last_h, plan.order), tf.gather(d_last_c, plan.order)
-            transposed = tf.transpose(wide_recurrent)
+            transposed = _wide(tf.transpose(wide_recurrent))
             padding = tf.zeros([tf.shape(h)[0], wide_bias.shape[0] - 4 * units], inputs.dtype)
 
             def back(t: tf.Tensor, d_h: tf.Tensor, d_c: tf.Tensor, d_gates: tf.TensorArray) -> tuple[Any, ...]:
@@ -133,7 +133,7 @@ def lstm(
                     _sigmoid_gradient(o, d_h * tanh_c),
                 ]
                 d = tf.concat([*parts, _rows(padding, [0, 0], extent)], 1)
-                return t - 1, tf.matmul(d, transposed), d_c * f, d_gates.write(t, d)
+                return t - 1, tf.matmul(d, transposed)[:, :units], d_c * f, d_gates.write(t, d)
 
             none = d_last_h[: 0 * plan.steps]
             _, d_h, d_c, d_gates = _while(
@@ -191,7 +191,7 @@ def gru(
         def gradients(d_outputs: tf.Tensor, d_last: tf.Tensor) -> tuple[tf.Tensor, ...]:
             d_packed = _packed(d_outputs, plan)
             d_last = tf.gather(d_last, plan.order)
-            transposed = tf.transpose(wide_recurrent)
+            transposed = _wide(tf.transpose(wide_recurrent))
             padding = tf.zeros([tf.shape(h)[0], wide_kernel.shape[1] - 3 * units], inputs.dtype)
             before = tf.gather(states, plan.before)
             before_s = _steps(plan, inputs.dtype, units).split(before, plan.extents[: plan.steps, 0])
@@ -205,7 +205,7 @@ def gru(
                 none = _rows(padding, [0, 0], extent)
                 d = tf.concat([d_zr, d_n * r, none], 1)
                 d_x = d_x.write(t, tf.concat([d_zr, d_n, none], 1))
-                return t - 1, tf.matmul(d, transposed) + d_h * z, d_x, d_recurrent.write(t, d)
+                return t - 1, tf.matmul(d, transposed)[:, :units] + d_h * z, d_x, d_recurrent.write(t, d)
 
             none = d_last[: 0 * plan.steps]
             d_x_s, d_recurrent_s = (_steps(plan, inputs.dtype, wide_kernel.shape[1]) for _ in range(2))

@@ -114,7 +114,7 @@ class SampledSoftmax(FullSoftmax):
         own = tf.reduce_sum(hidden * tf.cast(tf.gather(self.table, targets), hidden.dtype), -1)
         own = tf.cast(own, dtype) + tf.gather(self.bias.value, targets)
         logits = tf.where(targets[:, None] == candidates, tf.constant(NEVER, dtype), logits)
-        return tf.reduce_logsumexp(tf.concat([own[:, None], logits], 1), 1) - own
+        return tf.math.softplus(tf.reduce_logsumexp(logits, 1) - own)  # log(exp own + Σ exp logits) - own
 
     def _sample(self, noise: Noise) -> tuple[tf.Tensor, tf.Tensor]:
         """Rare ids `<int32>[samples]`, and -log(K q) of each."""
@@ -201,7 +201,8 @@ class AdaptiveSoftmax(FullSoftmax):
 
     def _head_logits(self, hidden: tf.Tensor) -> tf.Tensor:
         dtype = self.bias.value.dtype
-        table = self.table[: self.ends[0]] if self.tied else self.table
+        # Gathered, not sliced: the gradient then is of these rows alone.
+        table = tf.gather(self.table, tf.range(self.ends[0])) if self.tied else self.table
         logits = _masked(tf.cast(tf.matmul(hidden, tf.cast(table, hidden.dtype), transpose_b=True), dtype) + self.bias.value)
         if not self.clusters:
             return logits

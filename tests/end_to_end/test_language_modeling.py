@@ -520,7 +520,7 @@ def write(folder: Path, name: str) -> list[str]:
     elif name == "binary":
         files["bad.txt"], settings["train"] = text.replace(" ", "\0").encode(), "bad.txt"
     elif name == "no UTF-8":
-        files["bad.txt"], settings["train"] = text.replace("—", "été").encode("latin-1"), "bad.txt"
+        files["bad.txt"], settings["train"] = ("a summer is un été ici\n" * 200).encode("latin-1"), "bad.txt"
     elif name == "missing":
         settings["train"] = "nowhere.txt"
     elif name == "missing test":
@@ -551,7 +551,7 @@ REFUSED = [
     ("blank test of a counted model", "no rows for test"),
     ("blank validation of a counted model", "no rows for validation"),
     ("binary", "a NUL byte; is this a binary file?"),
-    ("no UTF-8", "invalid UTF-8 (e9"),
+    ("no UTF-8", "invalid UTF-8 (e9 74 e9 20); is this a binary file?"),
     ("missing", "no file {folder}/nowhere.txt"),
     ("missing test", "no file {folder}/nowhere.txt"),
     ("part", "'good.txt[90%:10%]': not a part of a text"),

@@ -468,7 +468,9 @@ class Same(keras.layers.Layer):
 
     units = FEATURES
 
-    def call(self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: Any = None, noise: Any = None) -> tuple[tf.Tensor, tuple[()]]:
+    def call(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: Any = None, noise: Any = None
+    ) -> tuple[tf.Tensor, tuple[()]]:
         self.given = inputs
         return inputs, ()
 
