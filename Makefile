@@ -3,7 +3,7 @@
 # ARGS=--restart). JOBS=… are the processes of `make test`.
 
 JOBS ?= 2
-SAMPLES := sentiment/sample pos_tagging/sample ner/sample
+SAMPLES := sentiment/sample pos_tagging/sample ner/sample language_modeling/sample
 
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
@@ -26,6 +26,9 @@ demo: .venv/.installed  ## train, score and export the samples, let one answer, 
 	@printf '%s\n' 'Slow, but I would not call the staff rude.' 'Not slow, but I would call the staff rude.' \
 		| $(VENV_PYTHON) -m nlp_tasks predict saved_models/sentiment-sample --format tsv
 	@echo
+	@$(VENV_PYTHON) -m nlp_tasks generate saved_models/language_modeling-sample --prompt 'the cook that the boys near the ships like' \
+		--max-tokens 24 --temperature 0.7
+	@echo
 	@cat runs/.demo.txt
 
 test: .venv/.installed-dev  ## the fast tests
@@ -46,11 +49,12 @@ format: .venv/.installed-dev  ## mend what ruff can mend
 
 # benchmarks/recipes.py needs data sets and hours; it is called by hand.
 # PYTORCH names an interpreter that has benchmarks/peers/pytorch/requirements.txt.
-bench: .venv/.installed-dev  ## the benchmarks that need no data: optimizers, the exported sample, recurrent layers (a quarter of an hour)
+bench: .venv/.installed-dev  ## the benchmarks that need no data: optimizers, the exported sample, recurrent layers, language models (half an hour)
 	$(VENV_PYTHON) benchmarks/optimizers.py
 	@$(VENV_PYTHON) -m nlp_tasks run sentiment/sample > /dev/null
 	$(VENV_PYTHON) benchmarks/export.py runs/sentiment-sample saved_models/sentiment-sample
 	$(VENV_PYTHON) benchmarks/recurrent.py $(if $(PYTORCH),--pytorch $(PYTORCH))
+	$(VENV_PYTHON) benchmarks/language_modeling.py $(if $(PYTORCH),--pytorch $(PYTORCH))
 	$(VENV_PYTHON) benchmarks/vanishing_gradients.py
 
 clean:  ## remove .venv, caches and builds; runs/ and saved_models/ stay

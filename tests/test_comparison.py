@@ -46,7 +46,7 @@ def write_run(folder: Path, found: scores.Scores, name: str = "", **changes: Any
     content = {
         "recipe": name or folder.name, "task": "sentiment", "headline": next(iter(found.scores)), "scores": found.scores,
         "intervals": found.intervals, "counts": found.counts, "signatures": found.signatures, "test_hash": "a" * 64,
-        "parameters": 12345, "training_seconds": 61.7, "tokens_per_second": 23456, "seed": 7,
+        "parameters": 12345, "training_seconds": 61.7, "tokens_per_second": 23456, "seed": 7, "anchor": [],
     }  # fmt: skip
     (folder / "scores.json").write_text(json.dumps(content | changes))
     found.save(folder / "statistics.npz")
@@ -59,6 +59,9 @@ def write_export(folder: Path, found: scores.Scores, version: int = 1, **changes
     return folder
 
 
+VALIDATION = {"scores": {"accuracy": 0.81}, "intervals": {"accuracy": [0.75, 0.87]}}
+
+
 @pytest.fixture
 def better(tmp_path: Path) -> Path:
     return write_run(tmp_path / "runs" / "better", classified(0.95))
@@ -66,7 +69,7 @@ def better(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def worse(tmp_path: Path) -> Path:
-    return write_export(tmp_path / "saved_models" / "worse", classified(0.8, 1), parameters=9)
+    return write_export(tmp_path / "saved_models" / "worse", classified(0.8, 1), parameters=9, validation=VALIDATION)
 
 
 def refusal(*paths: Path) -> UserError:
@@ -127,6 +130,7 @@ def test_a_run_has_its_numbers(better: Path, worse: Path) -> None:
     assert content["runs"][1] == {
         "name": "worse", "path": str(worse), "score": found.scores["accuracy"], "interval": [*found.intervals["accuracy"]],
         "scores": found.scores, "intervals": {name: [*interval] for name, interval in found.intervals.items()}, "parameters": 9,
+        "validation": VALIDATION,
         "training_seconds": 61.7, "tokens_per_second": 23456, "bytes": 2_475_184, "latency_ms": 3.531, "seed": 7,
     }  # fmt: skip
     assert (content["runs"][0]["bytes"], content["runs"][0]["latency_ms"]) == (None, None)  # that run was not exported
@@ -196,9 +200,18 @@ def test_the_table(better: Path, worse: Path) -> None:
     shown = [
         f"{100 * run['score']:.2f} % [{100 * run['interval'][0]:.2f}, {100 * run['interval'][1]:.2f}]" for run in content["runs"]
     ]
-    assert cells(header) == ["run", "test, 95 % interval", "parameters", "seconds", "tokens/s", "on disk", "one text"]
-    assert cells(first) == ["better", shown[0], "12,345", "62", "23,456", "–", "–"]
-    assert cells(second) == ["worse", shown[1], "9", "62", "23,456", "2.5 MB", "3.53 ms"]
+    assert cells(header) == [
+        "run",
+        "test, 95 % interval",
+        "validation",
+        "parameters",
+        "seconds",
+        "tokens/s",
+        "on disk",
+        "one text",
+    ]
+    assert cells(first) == ["better", shown[0], "–", "12,345", "62", "23,456", "–", "–"]
+    assert cells(second) == ["worse", shown[1], "81.00 % [75.00, 87.00]", "9", "62", "23,456", "2.5 MB", "3.53 ms"]
     assert len({len(line) for line in (header, rule, first, second)}) == 1  # the last column is of numbers
     assert {line.index(cells(line)[1]) for line in (header, rule, first, second)} == {rule.index("  ") + 2}
     for name, line in (("12,345", first), ("9 ", second), ("parameters", header)):
@@ -214,6 +227,22 @@ def test_the_table(better: Path, worse: Path) -> None:
     ]  # fmt: skip
     assert max(found["p"], test["p"]) < 0.001
     assert signature == f"accuracy: {content['signature']}"
+
+
+def test_published_scores_stand_once_below_the_runs(tmp_path: Path) -> None:
+    """Those of the headline's metric; of two runs with the same one, one."""
+    kim = {"metric": "accuracy", "value": 88.1, "source": "CNN (Kim 2014)", "comparable": True}
+    other = {**kim, "value": 91.5, "source": "elsewhere", "comparable": False}
+    anchors = [[kim, {**kim, "metric": "macro_f1"}], [other, kim]]
+    paths = [write_run(tmp_path / str(number), classified(0.9, number), anchor=anchor) for number, anchor in enumerate(anchors)]
+    content = comparison.compare(paths)
+    assert sorted(comparison.published(content)) == [
+        ("CNN (Kim 2014)", pytest.approx(0.881)),
+        ("≠ elsewhere", pytest.approx(0.915)),
+    ]
+    text, page = comparison.as_text(content), comparison.as_page(content)
+    assert "published  88.10  CNN (Kim 2014)" in text and "published  91.50  ≠ elsewhere" in text
+    assert "CNN (Kim 2014)" in page and "≠ elsewhere" in page and "CNN" not in "".join(map(str, comparison.run_rows(content)))
 
 
 def test_scores_without_a_test_by_example_show_none(tmp_path: Path) -> None:
