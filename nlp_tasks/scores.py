@@ -332,11 +332,11 @@ def windows(nats: np.ndarray, size: int) -> Scores:
     return Scores({name: float(nats.sum() / (size * len(nats)))}, ratios(parts), parts, signatures={name: signature})
 
 
-def minimal_pairs(right: np.ndarray, kinds: Sequence[str], distances: np.ndarray) -> Scores:
+def minimal_pairs(preferred: np.ndarray, kinds: Sequence[str], distances: np.ndarray) -> Scores:
     """How often a model prefers the right word of two, by kind and distance (Linzen 2016).
 
     Args:
-        right: `<bool>[pairs]`.
+        preferred: `<float>[pairs]`: 1 where the right word is, 0 where the wrong one is, 0.5 where neither is.
         kinds: of each pair.
         distances: `<int>[pairs]`: words between what decides and the word.
     """
@@ -346,7 +346,7 @@ def minimal_pairs(right: np.ndarray, kinds: Sequence[str], distances: np.ndarray
     names = [f"{low}–{high}" for low, high in zip((0, 2, 4, 7), ends, strict=True)] + ["11 and more"]
     for kind in dict.fromkeys(kinds):
         these = np.array([other == kind for other in kinds])
-        found[f"{kind}_accuracy"] = np.stack([right & these, these]).astype(np.float64)
+        found[f"{kind}_accuracy"] = np.stack([preferred * these, these]).astype(np.float64)
         groups = {
             name: found[f"{kind}_accuracy"] * (np.searchsorted(ends, distances) == place) for place, name in enumerate(names)
         }
@@ -363,7 +363,7 @@ def minimal_pairs(right: np.ndarray, kinds: Sequence[str], distances: np.ndarray
         {name: float(part[0].sum() / part[1].sum()) for name, part in found.items()},
         ratios(found),
         found,
-        {"pairs": len(right)},
+        {"pairs": len(preferred)},
         dict.fromkeys(found, "unit:minimal pair|interval:bootstrap1000 of pairs"),
         text,
         figures,

@@ -519,9 +519,12 @@ class LanguageModeling(Task):
         if self.recipe.data.is_toy_world:
             probes = list(toy_world.probes("test"))
             both = [(f"{probe.prefix} {word}",) for probe in probes for word in (probe.right, probe.wrong)]
-            right, wrong = answer("score", both)["log_probability"].reshape(-1, 2).T
+            outputs = answer("score", both)
+            last = np.maximum(outputs["length"] - 1, 0)[:, None]  # what the word alone is given: the prefix is the same
+            right, wrong = np.take_along_axis(outputs["token_log_probabilities"], last, 1).reshape(-1, 2).T
+            preferred = np.where(right == wrong, 0.5, right > wrong)
             kinds, distances = [probe.kind for probe in probes], np.array([probe.distance for probe in probes])
-            found.append(scores.minimal_pairs(right > wrong, kinds, distances))
+            found.append(scores.minimal_pairs(preferred, kinds, distances))
         return scores.joined(*found) if len(found) > 1 else found[0] if found else None
 
     def _after(self, tokens: np.ndarray) -> dict[str, tf.Tensor]:

@@ -271,7 +271,12 @@ def test_a_toy_world_of_another_task_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("pos_taging", "did you mean pos_tagging?"), ("Zürich", "choose one of: language_modeling, ner, "), ("__init__", ""), ("../ner", "")],
+    [
+        ("pos_taging", "did you mean pos_tagging?"),
+        ("Zürich", "choose one of: language_modeling, ner, "),
+        ("__init__", ""),
+        ("../ner", ""),
+    ],
 )
 def test_a_misspelt_toy_world_is_refused(name: str, hint: str) -> None:
     error = refusal(open_source, Data(source=f"toy_world:{name}"), "tagging", WORDS, ("words", "tags"), None)
