@@ -295,6 +295,8 @@ def _verb(name: str, declared: tasks.Command) -> click.Command:
             return
         signature = in_tokens(verb) if tokenized else verb.signature
         prompt = given.get("prompt")
+        if prompt is not None and file != "-":
+            raise UserError(f"--prompt and the file {file}", "give one of them")
         for lines in [[prompt]] if prompt is not None else _prompt() if file == "-" and sys.stdin.isatty() else _lines(file):
             if verb.stream:
                 for line in lines:

@@ -391,7 +391,10 @@ class Run:
             share = padding_share(lengths, task.plan(lengths, self.recipe.training, 0))
             report.write_json(
                 path,
-                {"rows": {"train_rows": train.rows, "validation_rows": validation.rows}, "padding_share": round(share, 4)},
+                {
+                    "rows": {"train_rows": train.examples, "validation_rows": validation.examples},
+                    "padding_share": round(share, 4),
+                },
             )
         return json.loads(path.read_text())
 

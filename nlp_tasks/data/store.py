@@ -27,6 +27,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.rows: int = json.loads((folder / "store.json").read_text())["rows"]
+        self.examples = self.rows
+        """As they were written; `recut` changes the rows alone."""
         self.values: dict[str, np.ndarray] = {}
         self.row_splits: dict[str, np.ndarray] = {}
         for path in sorted(folder.glob("*.npy")):

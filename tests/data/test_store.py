@@ -136,6 +136,7 @@ def test_the_same_values_in_other_rows(tmp_path_factory: pytest.TempPathFactory,
     splits = np.array([0, *sorted(min(cut, len(values)) for cut in cuts), len(values)])
     recut, expected = store.recut("tokens", splits), [list(range(start, end)) for start, end in pairwise(splits)]
     assert (recut.rows, recut.lengths("tokens").tolist()) == (len(expected), [len(row) for row in expected])
+    assert recut.examples == store.examples == len(rows)
     assert recut.aligned("places") == {"tokens", "places"}
     batch = recut.batch(np.arange(len(expected)), len(expected) + 1, fixed(width))
     filled = [row[:width] for row in expected] + [[]]

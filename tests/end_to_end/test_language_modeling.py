@@ -490,6 +490,13 @@ def test_options_that_make_no_sense(characters: Made, call: Call, options: list[
     assert (outcome.code, outcome.out) == (2, "") and message in outcome.err and "Traceback" not in outcome.err
 
 
+def test_a_prompt_and_a_file_are_one_too_many(characters: Made, call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("the\n")
+    outcome = call("generate", str(characters.export), str(path), "--prompt", "the")
+    assert (outcome.code, outcome.out) == (2, "") and f"error: --prompt and the file {path}\n" in outcome.err
+
+
 def test_a_model_of_words_tells_what_it_does_not_know(counted: Made, call: Call) -> None:
     outcome = call("generate", str(counted.export), "--prompt", "the zebra sees", "--max-tokens", "3")
     assert outcome.code == 0 and outcome.out.startswith("the zebra sees ")
