@@ -82,6 +82,8 @@ class RecurrentLayer(keras.layers.Layer):
     gates: int
     states: int = 1
     paths: frozenset[str] = frozenset()
+    function: str = ""
+    """Its name in `recurrent_packed` and `recurrent_cudnn`, where it has those paths."""
 
     def __init__(self, units: int, *, recurrent_dropout: float = 0.0, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -116,6 +118,17 @@ class RecurrentLayer(keras.layers.Layer):
     def step(self, projected: tf.Tensor, state: State, weights: Weights) -> State:
         """One time step: `[batch, gates · units]` and the state → the next state; its first part is the output."""
         raise NotImplementedError
+
+    def run_packed(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
+    ) -> tuple[tf.Tensor, State]:
+        run = getattr(recurrent_packed, self.function)
+        return run(inputs, lengths, *weights, state, reverse=reverse, gradient=_forced.get()[1])
+
+    def run_cudnn(
+        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
+    ) -> tuple[tf.Tensor, State]:
+        return getattr(recurrent_cudnn, self.function)(inputs, lengths, *weights, state, reverse=reverse)
 
     def call(
         self, inputs: tf.Tensor, lengths: tf.Tensor, initial_state: State | None = None, reverse: bool = False,
@@ -199,7 +212,7 @@ class LSTM(RecurrentLayer):
         outputs `<float>[batch, time, units]` and the state (h, c) after each row's last token read.
     """
 
-    gates, states = 4, 2
+    gates, states, function = 4, 2, "lstm"
 
     def __init__(self, units: int, *, peephole: bool = False, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
@@ -226,16 +239,6 @@ class LSTM(RecurrentLayer):
             o = o + p_o * c
         return tf.sigmoid(o) * tf.tanh(c), c
 
-    def run_packed(
-        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
-    ) -> tuple[tf.Tensor, State]:
-        return recurrent_packed.lstm(inputs, lengths, *weights, state, reverse=reverse, gradient=_forced.get()[1])
-
-    def run_cudnn(
-        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
-    ) -> tuple[tf.Tensor, State]:
-        return recurrent_cudnn.lstm(inputs, lengths, *weights, state, reverse=reverse)
-
 
 class GRU(RecurrentLayer):
     """Gated recurrent unit (Cho 2014), in the form with the reset gate behind the matmul (as cuDNN and Keras have it).
@@ -252,6 +255,8 @@ class GRU(RecurrentLayer):
 
     Call arguments and return values are those of `LSTM`; the state is (h,).
     """
+
+    function = "gru"
 
     def __init__(self, units: int, *, reset_gate: bool = True, **kwargs: Any) -> None:
         super().__init__(units, **kwargs)
@@ -279,16 +284,6 @@ class GRU(RecurrentLayer):
             z, n = tf.split(projected + recurrent, 2, axis=-1)
             z, n = tf.sigmoid(z), tf.tanh(n)
         return (z * h + (1 - z) * n,)
-
-    def run_packed(
-        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
-    ) -> tuple[tf.Tensor, State]:
-        return recurrent_packed.gru(inputs, lengths, *weights, state, reverse=reverse, gradient=_forced.get()[1])
-
-    def run_cudnn(
-        self, inputs: tf.Tensor, lengths: tf.Tensor, state: State, weights: Weights, reverse: bool
-    ) -> tuple[tf.Tensor, State]:
-        return recurrent_cudnn.gru(inputs, lengths, *weights, state, reverse=reverse)
 
 
 class MinGRU(RecurrentLayer):

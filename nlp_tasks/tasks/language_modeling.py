@@ -175,13 +175,10 @@ class LanguageModeling(Task):
                 texts.check_exists(data, split)
 
     def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Piece]:
+        goes_on = self.recipe.data.source in ("files", "standard_library")  # a text without line end, in the next row
         for row in rows:
             text = row.fields["text"]
-            yield Piece((text if text.endswith("\n") or self._is_part(row) else f"{text}\n",), "", row.where)
-
-    def _is_part(self, row: Row) -> bool:
-        """Whether a text without line end goes on in the next row."""
-        return self.recipe.data.source in ("files", "standard_library")
+            yield Piece((text if goes_on or text.endswith("\n") else f"{text}\n",), "", row.where)
 
     @property
     def _split(self) -> Any:
@@ -442,13 +439,13 @@ class LanguageModeling(Task):
             """Each `[batch]` → text `<string>[batch]`, what follows each prompt; its log_probability `<float>[batch]`; unknown
             `<string>[batch]`, units of the prompt that training never had; strict `<bool>[batch]`, whether they must not be there."""
             last, network, count = self._prompted(model, prompts)
-            step = self._step(model)
+            step, never = self._step(model), np.zeros(len(self.units))
+            if self.recipe.text.unit != "bytes":  # no byte is unknown
+                never[units.UNKNOWN] = layers.softmax.NEVER
 
             def without_unknown(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any]:
                 log_probabilities, state = step(tokens, state)
-                return (
-                    log_probabilities if self._writes_all else log_probabilities + self._never_unknown(log_probabilities)
-                ), state
+                return log_probabilities + tf.cast(never, log_probabilities.dtype), state
 
             sampling = decoding.Sampling(temperature, top_k, top_p, seed)
             ids, total = decoding.sample(without_unknown, last, network, length, sampling, count)
@@ -476,14 +473,6 @@ class LanguageModeling(Task):
             "generate": Signature(generate, sampled),
             "advance": Signature(advance, (tf.TensorSpec([None, None], tf.int32, "tokens"), *specs(lengths=tf.int32), *state)),
         }
-
-    @property
-    def _writes_all(self) -> bool:
-        return self.recipe.text.unit == "bytes"
-
-    def _never_unknown(self, log_probabilities: tf.Tensor) -> tf.Tensor:
-        """Written text has no <unk>."""
-        return tf.one_hot(units.UNKNOWN, len(self.units), layers.softmax.NEVER, 0.0, dtype=log_probabilities.dtype)
 
     def _state_nest(self) -> Any:
         return np.zeros(1, np.int32), self._zero_state(1)
