@@ -258,6 +258,8 @@ def _option(option: tasks.Option) -> Callable[..., Any]:
     if option.type in ranges:
         kind = ranges[option.type](option.minimum, option.maximum, min_open=option.is_open)
     name = f"--{option.name.replace('_', '-')}"
+    if option.type is bool:
+        return click.option(name, option.name, is_flag=True, default=option.default, help=option.help)
     return click.option(
         name, option.name, type=kind, default=option.default, show_default=True, help=option.help, callback=_value
     )
@@ -270,7 +272,16 @@ def _value(context: click.Context, parameter: click.Parameter, value: Any) -> An
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
 
 
-def _verb(name: str, declared: tasks.Command) -> click.Command:
+def _check_options(verb: Verb, declared: tasks.Command, given: dict[str, Any]) -> None:
+    """Refuses options that are for models of other tasks."""
+    for option in declared.options:
+        if option.name not in verb.options and given[option.name] != option.default:
+            raise UserError(f"this model's {verb.name} takes no --{option.name.replace('_', '-')}", "leave it out")
+
+
+def _verb(name: str, declared_as: str) -> click.Command:
+    declared = tasks.VERBS[declared_as]
+
     def options(command: Callable[..., Any]) -> Callable[..., Any]:
         return functools.reduce(lambda wrapped, option: _option(option)(wrapped), reversed(declared.options), command)
 
@@ -289,12 +300,13 @@ def _verb(name: str, declared: tasks.Command) -> click.Command:
         from nlp_tasks.inference import find_verb, in_tokens, load
 
         loaded = load(model)
-        verb = find_verb(loaded.task, name)
+        verb = find_verb(loaded.task, declared_as)
+        _check_options(verb, declared, given)
         if style not in _LINES:
             _answer_documents(loaded, verb, file, style)
             return
         signature = in_tokens(verb) if tokenized else verb.signature
-        prompt = given.get("prompt")
+        prompt, pictures = given.get("prompt"), 0
         if prompt is not None and file != "-":
             raise UserError(f"--prompt and the file {file}", "give one of them")
         for lines in [[prompt]] if prompt is not None else _prompt() if file == "-" and sys.stdin.isatty() else _lines(file):
@@ -303,8 +315,11 @@ def _verb(name: str, declared: tasks.Command) -> click.Command:
                     _stream(verb, loaded, line, given, style)
                 continue
             inputs = [(tuple(line.split()),) if tokenized else verb.inputs(line, given) for line in lines]
+            if verb.picture:
+                pictures += _draw(verb, loaded.answer(verb, inputs), Path(given["output"]), pictures)
+                continue
             for text, answer in zip(lines, loaded.answer(verb, inputs, signature), strict=True):
-                click.echo(_shown(verb, text, answer, style))
+                click.echo(_shown(verb, text, answer, style, given))
             sys.stdout.flush()
 
     return command
@@ -315,7 +330,7 @@ def _stream(verb: Verb, loaded: Loaded, text: str, options: dict[str, Any], styl
     assert verb.stream
     parts = verb.stream(loaded, text, options)
     if style != "text":
-        click.echo(_shown(verb, text, {"text": "".join(parts)}, style))
+        click.echo(_shown(verb, text, {"text": "".join(parts)}, style, options))
         return
     first = next(parts, "")  # whatever is wrong with the text is told before any of it is shown
     click.echo(text + first, nl=False)
@@ -323,6 +338,21 @@ def _stream(verb: Verb, loaded: Loaded, text: str, options: dict[str, Any], styl
         click.echo(part, nl=False)
         sys.stdout.flush()
     click.echo()
+
+
+def _draw(verb: Verb, answers: list[dict[str, Any]], output: Path, before: int) -> int:
+    """A picture an answer; the second and further ones have their number in the name."""
+    from nlp_tasks.report import save_figure
+
+    assert verb.picture
+    if not output.parent.is_dir() or output.is_dir():
+        reason = "it is a folder" if output.is_dir() else f"no folder {output.parent}"
+        raise UserError(f"cannot write {output}: {reason}", "name another place with --output")
+    for number, answer in enumerate(answers, before + 1):
+        path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
+        save_figure(verb.picture(answer), path)
+        click.echo(path)
+    return len(answers)
 
 
 def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str) -> None:
@@ -363,13 +393,13 @@ def _prompt() -> Iterator[list[str]]:
             return
 
 
-def _shown(verb: Verb, line: str, answer: dict[str, Any], style: str) -> str:
+def _shown(verb: Verb, line: str, answer: dict[str, Any], style: str, options: dict[str, Any]) -> str:
     if style == "jsonl":
         return json.dumps({"prompt" if "text" in answer else "text": line, **answer}, ensure_ascii=False)
     if style == "tsv":
         return verb.tsv(line.replace("\t", " "), answer)
-    return verb.text(answer)
+    return verb.text(answer, options)
 
 
-for _name, _declared in tasks.VERBS.items():
-    cli.add_command(_verb(_name, _declared))
+for _name in (*tasks.VERBS, *tasks.ALIASES):
+    cli.add_command(_verb(_name, tasks.ALIASES.get(_name, _name)))

@@ -1,4 +1,7 @@
-"""Writing text with a model, in graph: a function gives the probabilities of the next token, a loop chooses."""
+"""Writing text with a model, in graph: a function gives the probabilities of the next token, a loop chooses.
+
+`sample` goes on with texts by chance, `greedy` and `beam` look for the most probable one.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,34 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from nlp_tasks.layers.dropout import random_bits_of_rows
+from nlp_tasks.layers.softmax import NEVER
 
 Step = Callable[[tf.Tensor, Any], tuple[tf.Tensor, Any]]
 """`step(tokens <int32>[rows], state) → (log probabilities <float>[rows, vocabulary], state)`; the state is a nest with rows first."""
+
+
+class State(NamedTuple):
+    """Of hypotheses that are written side by side.
+
+    own: nest of `[rows · lanes, …]`: what each hypothesis has for itself; it goes with those that a search keeps.
+    shared: nest of `[rows, …]`: what all of a row have in common; it stays.
+    """
+
+    own: Any
+    shared: Any
+
+
+class Hypotheses(NamedTuple):
+    """What a search found, the best first.
+
+    ids: `<int32>[rows, lanes, longest]` without the end, padded by 0.
+    log_probabilities: `<float32>[rows, lanes]`, of ids and end; `NEVER` where there is no further hypothesis.
+    scores: `<float32>[rows, lanes]`: log probability / length penalty.
+    """
+
+    ids: tf.Tensor
+    log_probabilities: tf.Tensor
+    scores: tf.Tensor
 
 
 class Sampling(NamedTuple):
@@ -102,3 +130,128 @@ def _where(running: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     """Rows that are finished stay as they are."""
     shape = tf.concat([tf.shape(running), tf.ones([tf.rank(new) - 1], tf.int32)], 0)
     return tf.where(tf.reshape(running, shape), new, old)
+
+
+def greedy(step: Step, begin: int, end: int, state: Any, limits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Always the most probable token, up to the end.
+
+    Args:
+        step: the model.
+        begin, end: ids of the token before the first, and of that after the last.
+        state: that of the model at the beginning.
+        limits: `<int32>[rows]`, at least 1: so many tokens at most, the end included, which is forced there.
+
+    Returns:
+        `<int32>[rows, longest]` without the end, padded by 0, and log probabilities `<float32>[rows]`, that of the end included.
+    """
+    rows, longest = tf.shape(limits)[0], tf.reduce_max(tf.concat([limits, [1]], 0))
+    flat = tf.nest.flatten(state)
+    places = tf.range(longest)
+
+    def body(t: tf.Tensor, tokens: tf.Tensor, running: tf.Tensor, total: tf.Tensor, written: tf.Tensor, *flat: tf.Tensor) -> Any:
+        log_probabilities, following = step(tokens, tf.nest.pack_sequence_as(state, flat))
+        log_probabilities = tf.cast(log_probabilities, tf.float32)
+        chosen = tf.where(t + 1 < limits, tf.argmax(log_probabilities, 1, tf.int32), end)
+        total += tf.where(running, tf.gather(log_probabilities, chosen, batch_dims=1), 0.0)
+        running &= chosen != end
+        written = tf.where((places == t) & running[:, None], chosen[:, None], written)
+        return t + 1, chosen, running, total, written, *tf.nest.flatten(following)
+
+    first = (
+        tf.constant(0),
+        tf.fill([rows], begin),
+        tf.fill([rows], True),
+        tf.zeros([rows]),
+        tf.zeros([rows, longest], tf.int32),
+        *flat,
+    )
+    shapes = (*(part.shape for part in first[:5]), *map(_growing, flat))
+    _, _, _, total, written, *_ = tf.while_loop(lambda t, tokens, running, *_: tf.reduce_any(running), body, first, shapes)
+    return written, total
+
+
+def length_penalty(lengths: tf.Tensor, alpha: float) -> tf.Tensor:
+    """((5 + length) / 6)^α (Wu 2016, eq. 14)."""
+    return ((5 + tf.cast(lengths, tf.float32)) / 6) ** alpha
+
+
+def beam(step: Step, begin: int, end: int, state: State, limits: tf.Tensor, widths: tf.Tensor, *, alpha: float) -> Hypotheses:
+    """The most probable sequences by beam search, with the score log p / length penalty, in which the length counts the end.
+
+    Of each row as many hypotheses are kept alive as its width says. One has come to its end where that is among the best continuations,
+    as many as the width; a row is finished when so many have. So a width of 1 is the greedy search; and what another row in the batch
+    asks for changes nothing.
+
+    Args:
+        step: the model, for `[rows · lanes]` tokens and a `State`, with as many lanes as the largest width.
+        begin, end: ids of the token before the first, and of that after the last.
+        state: that of the model at the beginning; lanes of a row are equal.
+        limits: `<int32>[rows]`, at least 1: so many tokens at most, the end included, which is forced there.
+        widths: `<int32>[rows]`, at least 1.
+        alpha: of the length penalty; 0: none.
+
+    Returns:
+        as many lanes as the largest width.
+    """
+    rows, lanes = tf.shape(limits)[0], tf.reduce_max(tf.concat([widths, [1]], 0))
+    longest = tf.reduce_max(tf.concat([limits, [1]], 0))
+    places, flat = tf.range(longest), tf.nest.flatten(state)
+    own = len(tf.nest.flatten(state.own))
+    inside = tf.range(lanes) < widths[:, None]
+    among = tf.range(2 * lanes) < 2 * widths[:, None]
+
+    def body(
+        t: tf.Tensor,
+        tokens: tf.Tensor,
+        alive: tf.Tensor,
+        written: tf.Tensor,
+        found: Hypotheses,
+        done: tf.Tensor,
+        *flat: tf.Tensor,
+    ) -> Any:
+        log_probabilities, following = step(tokens, tf.nest.pack_sequence_as(state, flat))
+        size = log_probabilities.shape[-1] or tf.shape(log_probabilities)[-1]
+        each = tf.reshape(tf.cast(log_probabilities, tf.float32), [rows, lanes, size])
+        last = (t + 1 >= limits)[:, None, None] & (tf.range(size) != end)
+        totals = tf.reshape(alive[:, :, None] + tf.where(last, NEVER, each), [rows, lanes * size])
+        candidates, place = tf.math.top_k(totals, 2 * lanes)
+        candidates = tf.where(among & (candidates > NEVER / 2) & ~done[:, None], candidates, NEVER)
+        parents, chosen = place // size, place % size
+        ends = chosen == end
+        before = tf.gather(written, parents, batch_dims=1)
+
+        penalty = length_penalty(t + 1, alpha)
+        ended = tf.where(ends & (tf.range(2 * lanes) < widths[:, None]), candidates, NEVER)
+        totals = tf.concat([found.log_probabilities, ended], 1)
+        scores, kept = tf.math.top_k(tf.concat([found.scores, tf.where(ended > NEVER / 2, ended / penalty, NEVER)], 1), lanes)
+        scores = tf.where(inside, scores, NEVER)
+        found = Hypotheses(
+            tf.gather(tf.concat([found.ids, before], 1), kept, batch_dims=1),
+            tf.where(inside, tf.gather(totals, kept, batch_dims=1), NEVER),
+            scores,
+        )
+
+        alive, kept = tf.math.top_k(tf.where(ends, NEVER, candidates), lanes)
+        alive = tf.where(inside, alive, NEVER)
+        chosen, parents = tf.gather(chosen, kept, batch_dims=1), tf.gather(parents, kept, batch_dims=1)
+        written = tf.where(places == t, chosen[:, :, None], tf.gather(before, kept, batch_dims=1))
+        worst = tf.reduce_min(tf.where(inside, scores, 0.0), 1)
+        done |= (alive[:, 0] <= NEVER / 2) | (worst > NEVER / 2)
+        source = tf.reshape(tf.range(rows)[:, None] * lanes + parents, [-1])
+        parts = tf.nest.flatten(following)
+        parts[:own] = [tf.gather(part, source) for part in parts[:own]]
+        return t + 1, tf.reshape(chosen, [-1]), alive, written, found, done, *parts
+
+    nothing = tf.fill([rows, lanes], NEVER)
+    none = Hypotheses(tf.zeros([rows, lanes, longest], tf.int32), nothing, nothing)
+    alive = tf.where(tf.range(lanes) == 0, tf.zeros([rows, 1]), NEVER)
+    tokens = tf.fill([rows * lanes], begin)
+    first = (tf.constant(0), tokens, alive, none.ids, none, tf.fill([rows], False), *flat)
+    shapes = (*tf.nest.map_structure(lambda part: part.shape, first[:6]), *map(_growing, flat))
+    *_, found, _ = tf.while_loop(lambda t, *rest: ~tf.reduce_all(rest[4]), body, first, shapes)[:6]
+    return found
+
+
+def _growing(part: tf.Tensor) -> tf.TensorShape:
+    """A part of a state may grow from step to step."""
+    return tf.TensorShape([None] * part.shape.rank)

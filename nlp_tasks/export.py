@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +25,8 @@ from nlp_tasks.layers.recurrent import recurrent_path
 from nlp_tasks.tasks.task import Inputs, Signature, Task
 from nlp_tasks.text import ragged
 
+TIES = 0.02
+"""In so many rows of texts the reloaded model may have another one: of two that are equally probable but for the last bits."""
 TOLERANCE, RELATIVE = 1e-4, 1e-6
 """Largest difference of a number between the live model and the reloaded one, and what it may be more of a large number: padding and
 batch differ, float sums with them."""
@@ -157,10 +160,10 @@ def check(
         UserError: an op that TensorFlow Serving does not have.
         RuntimeError: other answers, or it does not load: a defect of ours.
     """
-    columns = list(zip(*samples, strict=True))
+    columns = list(zip(*samples, strict=True))  # a signature takes the first ones: a text, or the text and its translation
     tensors = {
         signature: {
-            name: ragged.tensor(column, *spec) for (name, spec), column in zip(specs[signature].items(), columns, strict=True)
+            name: ragged.tensor(column, *spec) for (name, spec), column in zip(specs[signature].items(), columns, strict=False)
         }
         for signature in live
     }
@@ -183,14 +186,23 @@ def check(
         with np.load(outputs) as reloaded:
             # One answer a row, whatever stands beside it: the live model gets the samples in other batches.
             for signature, function in live.items():
+                other: Counter[str] = Counter()
                 for start in range(0, len(samples), 7):
                     answers = function(**{name: tensor[start : start + 7] for name, tensor in tensors[signature].items()})
                     for name, value in answers.items():
-                        _compare(f"{signature}/{name}", value.numpy(), reloaded[f"{signature}/{name}"][start : start + 7])
+                        there = reloaded[f"{signature}/{name}"][start : start + 7]
+                        other[name] += _compare(f"{signature}/{name}", value.numpy(), there)
+                for name, rows in other.items():
+                    if rows > TIES * len(samples):
+                        raise RuntimeError(
+                            f"self-check: {signature}/{name} of the reloaded export differs from the live model's for {rows} of "
+                            f"{len(samples)} inputs"
+                        )
     return Checked(ops, latency)
 
 
-def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> None:
+def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> int:
+    """How many rows have other texts; other numbers are refused."""
     room = [(0, there - here) for there, here in zip(reloaded.shape, live.shape, strict=True)]  # longer rows stood beside these
     live = np.pad(live, room, constant_values=b"" if live.dtype == object else 0)
     if live.dtype.kind == "f":
@@ -198,8 +210,9 @@ def _compare(name: str, live: np.ndarray, reloaded: np.ndarray) -> None:
         if not (differences <= TOLERANCE + RELATIVE * np.abs(live)).all():
             worst = float(differences.max())
             raise RuntimeError(f"self-check: {name} of the reloaded export differs by {worst:g} from the live model's")
-    elif [str(x) for x in np.ravel(live)] != [str(x) for x in np.ravel(reloaded)]:
-        raise RuntimeError(f"self-check: {name} of the reloaded export differs from the live model's")
+        return 0
+    texts = [np.vectorize(str, otypes=[object])(array).reshape(len(array), -1) for array in (live, reloaded)]
+    return int((texts[0] != texts[1]).any(1).sum())
 
 
 _FRESH_PROCESS = '''

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from nlp_tasks.text import ragged
 from nlp_tasks.training import build, load_weights
 
 Answer = Callable[..., dict[str, tf.Tensor]]
+
+CHARACTERS = 65_536
+"""Texts are answered together up to so many characters, each as long as the longest: attention takes memory by its square."""
 
 
 class Loaded:
@@ -34,20 +37,20 @@ class Loaded:
     def __call__(
         self, signature: str, inputs: Sequence[Inputs], batch: int = 64, advance: Callable[[int], None] | None = None
     ) -> dict[str, np.ndarray]:
-        """Answers of many inputs, in their order; each batch holds texts of like length. `advance` is told of each."""
-        order = sorted(
-            range(len(inputs)), key=lambda index: sum(len(given) for given in inputs[index] if isinstance(given, (str, tuple)))
-        )
+        """Answers of many inputs, in their order; each batch holds texts of like length, at most `batch` of them. `advance` is told of
+        each."""
+        sizes = [sum(len(given) for given in row if isinstance(given, (str, tuple))) for row in inputs]
+        order = sorted(range(len(inputs)), key=sizes.__getitem__)
         parts = []
         specs = self._specs[signature]
 
-        def answers(start: int) -> tuple[int, dict[str, np.ndarray]]:
-            rows = [inputs[index] for index in order[start : start + batch]]
+        def answers(batch: Sequence[int]) -> tuple[int, dict[str, np.ndarray]]:
+            rows = [inputs[index] for index in batch]
             columns: Any = zip(*rows, strict=True) if rows else [()] * len(specs)
             tensors = {name: ragged.tensor(column, *spec) for (name, spec), column in zip(specs.items(), columns, strict=True)}
             return len(rows), {name: value.numpy() for name, value in self.functions[signature](**tensors).items()}
 
-        for count, part in machine.side_by_side(answers, range(0, max(1, len(order)), batch)):
+        for count, part in machine.side_by_side(answers, _batches(order, sizes, batch)):
             parts.append(part)
             if advance:
                 advance(count)
@@ -72,7 +75,18 @@ class Loaded:
             return self.answer(
                 verb, [(tuple(text.split() if isinstance(text, str) else text),) for text in texts], in_tokens(verb)
             )
-        return self.answer(verb, [(str(text),) for text in texts])
+        return self.answer(verb, [verb.inputs(str(text), {}) for text in texts])
+
+
+def _batches(order: Sequence[int], sizes: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    """At least one batch; sizes rise along the order."""
+    first = 0
+    while first < len(order) or not first:
+        count = most
+        while order and count > 1 and count * sizes[order[min(first + count, len(order)) - 1]] > CHARACTERS:
+            count //= 2
+        yield order[first : first + count]
+        first += count
 
 
 def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:

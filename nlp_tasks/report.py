@@ -38,14 +38,21 @@ def is_percent(metric: str) -> bool:
     return metric.endswith(("accuracy", "_f1", "precision", "recall"))
 
 
+def is_points(metric: str) -> bool:
+    """Whether a score goes from 0 to 100, as it is shown."""
+    return metric.startswith(("bleu", "chrf", "greedy_bleu"))
+
+
 def shown(metric: str, value: float) -> str:
     """A value of a metric, without its unit."""
-    return f"{100 * value:.2f}" if is_percent(metric) else f"{value:.4f}"
+    if is_percent(metric):
+        return f"{100 * value:.2f}"
+    return f"{value:.2f}" if is_points(metric) else f"{value:.4f}"
 
 
 def difference_text(difference: Sequence[float], metric: str) -> str:
     """`"+4.43 [+3.90, +4.95] points"`: a difference with its interval."""
-    factor, digits, unit = (100, 2, " points") if is_percent(metric) else (1, 4, "")
+    factor, digits, unit = (100, 2, " points") if is_percent(metric) else (1, 2, " points") if is_points(metric) else (1, 4, "")
     more, low, high = (f"{round(factor * value, digits) + 0.0:+.{digits}f}" for value in difference[:3])
     return f"{more} [{low}, {high}]{unit}"
 
@@ -225,7 +232,8 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _close(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a PNG beside, then renames."""
     from matplotlib import pyplot
 
     beside = path.with_name(f".{path.name}.partial")
@@ -273,7 +281,7 @@ def _learning_curves(path: Path, history: Path) -> None:
             panel.plot(epochs, values, marker="o", markersize=3, label=name, color="0.55" if name == "training" else "C0")
         panel.set(xlabel="epoch", title=curve.metric)
         panel.legend(frameon=False)
-    _close(figure, path)
+    save_figure(figure, path)
 
 
 def _confusion(path: Path, labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
@@ -292,7 +300,7 @@ def _confusion(path: Path, labels: Sequence[str], matrix: Sequence[Sequence[int]
                 axes.text(
                     j, i, f"{cell:,}", ha="center", va="center", color="white" if shares[i][j] > 0.5 else "black", fontsize=9
                 )
-    _close(figure, path)
+    save_figure(figure, path)
 
 
 def _calibration(path: Path, confidence: Sequence[float], accuracy: Sequence[float], count: Sequence[int]) -> None:
@@ -304,4 +312,4 @@ def _calibration(path: Path, confidence: Sequence[float], accuracy: Sequence[flo
     axes.plot(confidence, accuracy, linewidth=1, label="this model")
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(low, 1.02), ylim=(low, 1.02))
     axes.legend(frameon=False, loc="upper left")
-    _close(figure, path)
+    save_figure(figure, path)

@@ -35,6 +35,8 @@ from nlp_tasks.tasks.task import Inputs, Task
 from nlp_tasks.text import ragged
 from nlp_tasks.training import Trainer, mark_counted
 
+GLANCED = 1000
+"""So many validation examples a task may look at while it is trained."""
 BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
 """What a run folder may hold before it has its identity.json."""
 
@@ -225,7 +227,8 @@ class Run:
         if task.counted:
             mark_counted(self.folder, seconds)
             return
-        trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder)
+        glanced = list(islice(self._examples(task, "validation"), GLANCED))
+        trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder, glanced=glanced)
         tell(f"training  {task.parameters(trainer.model):,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
              f"{strategy.num_replicas_in_sync} device(s), padding {trainer.padding_share:.0%}")  # fmt: skip
         trainer.run()
@@ -269,11 +272,21 @@ class Run:
         return task.read(rows, self.splits.counts[split])
 
     def _examples(self, task: Task, split: str) -> Iterator[Any]:
-        """Examples of a split. Of one that we held out ourselves, those with a target that training lacks are left out and counted."""
+        """Examples of a split; of training, those that are fit for it. Of a split that we held out ourselves, those with a target that
+        training lacks are left out. What is left out is counted."""
         examples = self._read(task, split)
+        if split == "train":
+            return self._fit(task, examples)
         if not self.splits.held_out(split):
             return examples
         return (example for example in examples if self._known(task, split, example))
+
+    def _fit(self, task: Task, examples: Iterable[Any]) -> Iterator[Any]:
+        for example in examples:
+            if reason := task.unfit(example):
+                self.splits.counts["train"].dropped[reason] += 1
+            else:
+                yield example
 
     def _known(self, task: Task, split: str, example: Any) -> bool:
         try:
@@ -286,7 +299,7 @@ class Run:
     def _watched(self, task: Task, title: str) -> Iterator[Any]:
         """Training examples, with progress."""
         with Progress(title, None) as progress:
-            for example in self._read(task, "train"):
+            for example in self._examples(task, "train"):
                 yield example
                 progress.advance()
 
@@ -315,8 +328,8 @@ class Run:
                 )
 
         store = _arranged(task, write_store(folder, encoded()))
-        lengths = store.lengths(task.length_field)
-        note = f"{lengths.sum():,} {task.length_field}"
+        lengths = task.lengths(store)
+        note = f"{store.lengths(task.length_field).sum():,} {task.length_field}"
         if split == "train":
             note += f", padding {padding_share(lengths, task.plan(lengths, self.recipe.training, 0)):.0%}"
         tell(f"{split}  {self.splits.describe(split)}: {self.splits.counts[split]}, {note}")
@@ -387,7 +400,7 @@ class Run:
         path = self.folder / "encoded.json"
         if not path.exists():
             train, validation = (self._encode(task, split) for split in ("train", "validation"))
-            lengths = train.lengths(task.length_field)
+            lengths = task.lengths(train)
             share = padding_share(lengths, task.plan(lengths, self.recipe.training, 0))
             report.write_json(
                 path,
@@ -419,8 +432,9 @@ class Run:
         samples = [example.inputs for example in islice(examples, self.recipe.export.compare)]
         width = len(samples[0])
         samples += [("",) * width, ("é 👍🏽 你好",) * width]
+        shown = [sample[: len(export.specs(task, model)["serving_default"])] for sample in samples[:3]]
         extra: dict[str, str | bytes] = {"recipe.toml": self.recipe.resolved(), "weights.sha256": _digest(folder) + "\n",
-                 "example_inputs.json": json.dumps(samples[:3], ensure_ascii=False, indent=1) + "\n"}  # fmt: skip
+                 "example_inputs.json": json.dumps(shown, ensure_ascii=False, indent=1) + "\n"}  # fmt: skip
         scores = folder / "scores.json"
         if scores.exists():
             extra["scores.json"] = scores.read_text(encoding="utf-8")

@@ -370,6 +370,88 @@ def minimal_pairs(preferred: np.ndarray, kinds: Sequence[str], distances: np.nda
     )
 
 
+def bleu(references: Sequence[str], answers: Sequence[str]) -> float:
+    """Corpus BLEU of detokenised text as sacrebleu counts it: 0 to 100 (Papineni 2002; Post 2018)."""
+    from sacrebleu.metrics import BLEU
+
+    return BLEU().corpus_score(list(answers), [_same_length(references, answers)]).score
+
+
+def translation(results: Sequence[Mapping[str, Any]]) -> Scores:
+    """BLEU and chrF of detokenised text, BLEU by length, and loss and perplexity of the references where a model gives them.
+
+    Args:
+        results: of each example its "text", "gold" translation, "answer", "length" (words of the text), and with a model "loss" (-log p of
+            the gold translation, its end included) and "tokens" (of how many).
+    """
+    from sacrebleu.metrics import BLEU, CHRF
+
+    gold, answers = [result["gold"] for result in results], [result["answer"] for result in results]
+    cased, lowered, chrf = BLEU(), BLEU(lowercase=True), CHRF()
+    measured = {"bleu": cased, "bleu_tok_lc": lowered, "chrf": chrf}
+    statistics = {name: _statistics(metric, gold, answers) for name, metric in measured.items()}
+    values = {name: _corpus(metric, statistics[name].sum(0)) for name, metric in measured.items()}
+    count = len(results)
+    samples = {name: _drawn(metric, statistics[name]) for name, metric in measured.items()}
+    signatures = {name: f"{metric.get_signature()}|interval:bootstrap1000" for name, metric in measured.items()}
+    sizes = np.array([result["length"] for result in results])
+    figures: dict[str, Any] = {"by_length": _bleu_by_size(cased, statistics["bleu"], sizes)}
+    parts: dict[str, np.ndarray] = {}
+    counts = {"examples": count, "reference_words": sum(len(text.split()) for text in gold)}
+    if all("loss" in result for result in results):
+        nats, tokens = (np.array([result[name] for result in results], float) for name in ("loss", "tokens"))
+        parts["loss"] = np.stack([nats, tokens])
+        samples |= {"loss": ratios(parts)["loss"]}
+        samples["perplexity"] = np.exp(samples["loss"])
+        values |= {"loss": float(nats.sum() / tokens.sum()), "perplexity": float(np.exp(nats.sum() / tokens.sum()))}
+        signatures |= dict.fromkeys(("loss", "perplexity"), "unit:subword, ends counted|log:natural|interval:bootstrap1000")
+        counts["reference_tokens"] = int(tokens.sum())
+    return Scores(values, samples, parts, counts, signatures, _bleu_text(values, figures["by_length"]), figures)
+
+
+def _same_length(references: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """sacrebleu takes lists of different length without a word."""
+    if len(references) != len(answers):
+        raise ValueError(f"{len(answers)} answers for {len(references)} references")
+    return list(references)
+
+
+def _statistics(metric: Any, gold: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+    """What each sentence adds to the counts of which the corpus's score is made: `<float>[sentences, counts]`."""
+    if not answers:
+        return np.zeros((0, 1))
+    return np.array(metric._extract_corpus_statistics(list(answers), [_same_length(gold, answers)]), float)
+
+
+def _corpus(metric: Any, counts: np.ndarray) -> float:
+    return float(metric._compute_score_from_stats(counts.astype(int).tolist()).score) if counts.any() else 0.0
+
+
+def _drawn(metric: Any, statistics: np.ndarray) -> np.ndarray:
+    """The corpus's score on sentences drawn with replacement, `<float>[repetitions]`."""
+    return bootstrap(len(statistics), lambda weights: np.array([_corpus(metric, counts) for counts in weights @ statistics]))
+
+
+def _bleu_by_size(metric: Any, statistics: np.ndarray, sizes: np.ndarray, groups: int = 6) -> dict[str, Any]:
+    """BLEU in groups of about equally many sentences, by their size; as `grouped` gives it."""
+    ends = np.unique(np.quantile(sizes, np.linspace(0, 1, groups + 1)[1:], method="higher")) if len(sizes) else np.zeros(0)
+    place = np.searchsorted(ends, sizes)
+    starts = [int(min(sizes, default=0)), *(int(end) + 1 for end in ends[:-1])]
+    names = [f"{start}–{int(end)}" if start < end else str(start) for start, end in zip(starts, ends, strict=False)]
+    of = [statistics[place == group] for group in range(len(names))]
+    drawn = [_drawn(metric, part) for part in of]
+    return {
+        "metric": "bleu", "title": "words of the source", "names": names, "scores": [_corpus(metric, part.sum(0)) for part in of],
+        "intervals": [interval(values) for values in drawn], "counts": [len(part) for part in of],
+    }  # fmt: skip
+
+
+def _bleu_text(values: Mapping[str, float], groups: Mapping[str, Any]) -> str:
+    rows = zip(groups["names"], groups["scores"], groups["counts"], strict=True)
+    lines = ["BLEU by words of the source", *(f"{name:>8}  {score:6.2f}  {count:,} sentences" for name, score, count in rows)]
+    return "\n".join(lines) + "\n"
+
+
 def difference(ours: Scores, theirs: Scores) -> dict[str, list[float]]:
     """`{metric: [ours - theirs, low, high]}`, the interval that of a paired bootstrap over the same examples (Koehn 2004)."""
     return {

@@ -31,7 +31,7 @@ from nlp_tasks.recipe import Training
 from nlp_tasks.tasks.task import Loss, Task
 
 ROUND_UP = 64
-"""Ragged fields other than the one that plans the batches are padded to multiples of this."""
+"""Where the step is compiled, ragged fields other than the one that plans the batches are padded to multiples of this."""
 
 
 class Sums(msgspec.Struct):
@@ -82,16 +82,17 @@ class Trainer:
         train, validation: encoded stores.
         folder: for checkpoints, `history.csv` and TensorBoard's files.
         callbacks: Keras callbacks, driven as `fit` does.
+        glanced: validation examples for the task's `glance`.
     """
 
     def __init__(
         self, task: Task, training: Training, strategy: tf.distribute.Strategy, train: Store, validation: Store, folder: Path,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] = (), glanced: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         self.task, self.training, self.strategy = task, training, strategy
         self.train, self.validation, self.folder = train, validation, folder
         self.checkpoints = folder / "checkpoints"
-        self._lengths = {id(store): store.lengths(task.length_field) for store in (train, validation)}
+        self._lengths = {id(store): task.lengths(store) for store in (train, validation)}
         self.model = build(task, training, strategy)
         self._trained = [variable.value for variable in self.model.trainable_variables]
         factors = [task.learning_rate_factor(variable.path) for variable in self.model.trainable_variables]
@@ -102,6 +103,7 @@ class Trainer:
         self.position = Position()
         self._state: Any = ()
         self._functions = self._compiled()
+        self._glance = task.glance(self.model, glanced)
         self._callbacks = self._callback_list(callbacks)
 
     def _check_watch(self) -> None:
@@ -223,6 +225,8 @@ class Trainer:
             return Loss(total, weight, parts, distribution.join([loss.state for loss in losses], rows))
 
         def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
+            if not training.compile:
+                batch, state = _of_any_size(batch, 2), _of_any_size(state, 1)
             computed = [gradients(*part, seed) for part in distribution.cut((batch, state), cuts)]
             loss = whole([loss for loss, _ in computed], tf.shape(batch["row"])[0])
             local = [_sum(gradients) for gradients in zip(*(gradients for _, gradients in computed), strict=True)]
@@ -241,6 +245,7 @@ class Trainer:
             return total, weight, parts, norm, loss.state
 
         def evaluate_replica(batch: dict[str, tf.Tensor], state: Any) -> Any:
+            batch, state = _of_any_size(batch, 2), _of_any_size(state, 1)
             computed = [losses(*part) for part in distribution.cut((batch, state), cuts)]
             loss = whole(computed, tf.shape(batch["row"])[0])
             return (*distribution.all_sum((loss.total, loss.weight, loss.parts)), loss.state)
@@ -265,7 +270,7 @@ class Trainer:
     def _evaluation(self) -> None:
         """Looks at the validation data, notes it in the history, keeps what is needed for choosing."""
         position = self.position
-        values = self.evaluate(self.validation)
+        values = self.evaluate(self.validation) | {f"validation_{name}": value for name, value in self._glance().items()}
         watched = f"validation_{self.training.watch}"
         self._check_finite(self._lengths[id(self.validation)], {"validation loss": values["validation_loss"]})
         rate = float(self._learning_rate(tf.constant(position.step, tf.int64)))
@@ -290,7 +295,7 @@ class Trainer:
 
     def evaluate(self, store: Store) -> dict[str, float]:
         """Means over a store: `validation_loss` and the parts that the task names."""
-        return self._means(store, self.task.plan(store.lengths(self.task.length_field), self.training, None))
+        return self._means(store, self.task.plan(self.task.lengths(store), self.training, None))
 
     def _means(self, store: Store, batches: Sequence[Batch]) -> dict[str, float]:
         sums = Sums()
@@ -330,11 +335,11 @@ class Trainer:
 
         def make(batch: Batch) -> dict[str, np.ndarray]:
             def width(field: str, longest: int) -> int:
-                return batch.width if field in aligned else -(-longest // ROUND_UP) * ROUND_UP
+                return batch.width if field in aligned else -(-longest // multiple) * multiple
 
             return store.batch(batch.rows, batch.size, width)
 
-        aligned = store.aligned(self.task.length_field)
+        aligned, multiple = store.aligned(self.task.length_field), ROUND_UP if self.training.compile else 1
 
         with ThreadPoolExecutor(1) as thread:
             following = thread.submit(make, batches[0]) if batches else None
@@ -431,6 +436,17 @@ class Trainer:
         return keras.callbacks.CallbackList(callbacks, model=self.model, epochs=self.training.epochs)
 
 
+def _of_any_size(nest: Any, dimensions: int) -> Any:
+    """The same tensors, whose first dimensions a graph does not know: TensorFlow makes another graph for a size that it knows, which
+    rounds otherwise, and which sizes it knows depends on the batch that a process begins with."""
+
+    def forget(tensor: tf.Tensor) -> tf.Tensor:
+        kept = tensor.shape[dimensions:]
+        return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None] * (tensor.shape.rank - len(kept)) + list(kept))
+
+    return tf.nest.map_structure(forget, nest)
+
+
 def build(task: Task, training: Training, strategy: tf.distribute.Strategy | None = None) -> keras.Model:
     """The task's model with its variables, initialised from the recipe's seed."""
     policy = keras.config.dtype_policy()
@@ -440,8 +456,8 @@ def build(task: Task, training: Training, strategy: tf.distribute.Strategy | Non
     try:
         with distribution.scope(strategy or tf.distribute.get_strategy()):
             model = task.build()
-            main = task.signatures(model)["serving_default"]
-            main.function(*(tf.constant([""]) for _ in main.inputs))
+            main = task.signatures(model)[task.scored]
+            main.function(*(tf.constant("", shape=[1] * spec.shape.rank) for spec in main.inputs))
     finally:
         keras.config.set_dtype_policy(policy)
     return model

@@ -1,7 +1,9 @@
-"""Writing text: choices are distributed as asked, depend on (seed, place) alone, and rows do not know of each other."""
+"""Writing text: choices are distributed as asked, depend on (seed, place) alone, and rows do not know of each other; a search finds what
+an exhaustive one finds."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from nlp_tasks.decoding import Sampling, choose, sample
+from nlp_tasks.decoding import Hypotheses, Sampling, State, beam, choose, greedy, sample
 from nlp_tasks.layers.dropout import random_bits, random_bits_of_rows
 
 Array = np.ndarray
@@ -334,3 +336,150 @@ def test_an_export_writes_the_same(tmp_path: Path) -> None:
             text, total = by_hand(length, row, temperature=0.8, top_k=5)
             assert found["tokens"][row].numpy().tolist() == text + [0] * (max(lengths) - length)
             assert float(found["total"][row]) == pytest.approx(total, rel=1e-5, abs=1e-6)
+
+
+# Searching
+
+END, WORDS = 2, 5
+"""Ids: padding, begin, end and two words."""
+
+
+def history_model(rows: int, seed: int = 0) -> tuple[Array, Any]:
+    """Probabilities that depend on all that was written: `table[row, history]`, where a history is the sum of id · 3^place, mod 97."""
+    rng = np.random.default_rng(seed)
+    table = np.log(rng.dirichlet(np.ones(WORDS - 2) * 0.7, (rows, 97)))
+    table = np.concatenate([np.full((rows, 97, 2), -1e9), table], -1).astype(np.float32)
+    return table, tf.constant(table)
+
+
+def history_step(table: tf.Tensor, lanes: int) -> Any:
+    rows = tf.repeat(tf.range(table.shape[0]), lanes)
+
+    def step(tokens: tf.Tensor, state: Any) -> tuple[tf.Tensor, Any]:
+        history, place = state.own if isinstance(state, State) else state
+        history = (history + tokens * 3**place) % 97
+        found = tf.gather_nd(table, tf.stack([rows, history], 1)), (history, place + 1)
+        return (found[0], State(found[1], state.shared)) if isinstance(state, State) else found
+
+    return step
+
+
+def started(rows: int, lanes: int) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.zeros([rows * lanes], tf.int32), tf.zeros([rows * lanes], tf.int32)
+
+
+def log_probability(table: Array, row: int, ids: Sequence[int]) -> float:
+    history, before, total = 0, 1, 0.0
+    for place, token in enumerate(ids):
+        history = (history + before * 3**place) % 97
+        total += float(table[row, history, token])
+        before = token
+    return total
+
+
+def exhaustive(table: Array, row: int, limit: int, alpha: float) -> list[tuple[float, float, tuple[int, ...]]]:
+    """Of every sequence that ends within the limit: score, log probability, ids without the end; best first."""
+    found = []
+    for length in range(limit):
+        for ids in itertools.product(range(END + 1, WORDS), repeat=length):
+            total = log_probability(table, row, [*ids, END])
+            found.append((total / ((5 + length + 1) / 6) ** alpha, total, ids))
+    return sorted(found, reverse=True)
+
+
+def searched(table: tf.Tensor, limits: Sequence[int], widths: Sequence[int], alpha: float = 1.0) -> Hypotheses:
+    rows, lanes = table.shape[0], max(widths)
+    return beam(
+        history_step(table, lanes), 1, END, State(started(rows, lanes), ()), tf.constant(limits, tf.int32), tf.constant(widths, tf.int32),
+        alpha=alpha,
+    )  # fmt: skip
+
+
+def texts(found: Hypotheses, row: int) -> list[tuple[int, ...]]:
+    return [tuple(token for token in ids if token) for ids in found.ids.numpy()[row].tolist()]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])
+def test_a_wide_beam_finds_what_an_exhaustive_search_finds(alpha: float) -> None:
+    rows, limit, width = 4, 5, 40
+    table, tensor = history_model(rows)
+    found = searched(tensor, [limit] * rows, [width] * rows, alpha)
+    for row in range(rows):
+        expected = exhaustive(table, row, limit, alpha)
+        np.testing.assert_allclose(found.scores[row, :31], [score for score, _, _ in expected], rtol=1e-5)
+        np.testing.assert_allclose(found.log_probabilities[row, :31], [total for _, total, _ in expected], rtol=1e-5)
+        assert texts(found, row)[:31] == [ids for _, _, ids in expected]
+        assert (found.scores.numpy()[row, 31:] < -1e8).all(), "there are no more"
+
+
+def test_scores_are_those_of_the_ids() -> None:
+    table, tensor = history_model(6, seed=3)
+    found = searched(tensor, [9] * 6, [3] * 6)
+    for row in range(6):
+        for lane, ids in enumerate(texts(found, row)):
+            total = log_probability(table, row, [*ids, END])
+            assert found.log_probabilities[row, lane].numpy() == pytest.approx(total, rel=1e-4)
+            assert found.scores[row, lane].numpy() == pytest.approx(total / ((6 + len(ids)) / 6), rel=1e-4)
+        assert sorted(found.scores[row].numpy(), reverse=True) == found.scores[row].numpy().tolist()
+
+
+def test_a_beam_of_one_is_greedy() -> None:
+    _, tensor = history_model(30, seed=5)
+    limits = [1 + row % 7 for row in range(30)]
+    found = searched(tensor, limits, [1] * 30)
+    ids, totals = greedy(history_step(tensor, 1), 1, END, started(30, 1), tf.constant(limits, tf.int32))
+    np.testing.assert_array_equal(found.ids[:, 0], ids)
+    np.testing.assert_allclose(found.log_probabilities[:, 0], totals, rtol=1e-5)
+
+
+def test_greedy_takes_the_best_of_each_step() -> None:
+    table, tensor = history_model(12, seed=7)
+    ids, totals = greedy(history_step(tensor, 1), 1, END, started(12, 1), tf.fill([12], 8))
+    for row in range(12):
+        written: list[int] = []
+        while len(written) < 7:
+            history = (1 + sum(token * 3 ** (place + 1) for place, token in enumerate(written))) % 97
+            token = int(table[row, history].argmax())
+            if token == END:
+                break
+            written.append(token)
+        assert [token for token in ids[row].numpy() if token] == written
+        assert totals[row].numpy() == pytest.approx(log_probability(table, row, [*written, END]), rel=1e-4)
+
+
+def test_neighbours_and_their_beams_change_nothing() -> None:
+    _, tensor = history_model(6, seed=9)
+    limits, widths = [3, 9, 1, 6, 9, 4], [2, 5, 3, 1, 4, 2]
+    together = searched(tensor, limits, widths)
+    for row in range(6):
+        alone = searched(tensor[row : row + 1], limits[row : row + 1], widths[row : row + 1])
+        width = widths[row]
+        np.testing.assert_allclose(together.scores[row, :width], alone.scores[0, :width], rtol=1e-6)
+        np.testing.assert_allclose(together.scores[row, width:], -1e9)
+        assert texts(together, row)[:width] == texts(alone, 0)[:width]
+
+
+def test_the_end_is_forced_at_the_limit() -> None:
+    _, tensor = history_model(3)
+    found = searched(tensor, [1, 2, 3], [4] * 3)
+    assert [max(map(len, texts(found, row))) for row in range(3)] == [0, 1, 2]
+    there = (found.scores.numpy() > -1e8).sum(1).tolist()
+    assert there == [1, 3, 4], "of one token there is one sequence, of two there are three"
+
+
+def test_a_search_in_a_graph_of_no_rows_and_of_unknown_shapes() -> None:
+    table, _ = history_model(2)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32)])
+    def search(limits: tf.Tensor) -> Hypotheses:
+        rows = tf.shape(limits)[0]
+        shared = tf.zeros([rows, 0])
+
+        def step(tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+            flat = tf.repeat(table[:1, 0], tf.shape(tokens)[0], 0)
+            return flat, State(state.own, tf.concat([state.shared, tf.ones([rows, 1])], 1))
+
+        return beam(step, 1, END, State((), shared), limits, tf.fill([rows], 2), alpha=1.0)
+
+    assert search(tf.zeros([0], tf.int32)).ids.shape[0] == 0
+    assert search(tf.constant([3, 1])).scores.shape == [2, 2]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 from statsmodels.stats import contingency_tables
 
@@ -476,6 +476,35 @@ def test_the_paired_bootstrap_is_that_of_sacrebleu() -> None:
     p = scores.p_value(our_result.score - their_result.score, drawn[:, 0] - drawn[:, 1])
     assert 0.01 < our_result.p_value < 0.05
     assert p == pytest.approx(2 * our_result.p_value, abs=0.018)  # three standard errors
+
+
+def test_translations_are_scored_as_sacrebleu_scores_them() -> None:
+    gold = ["Ein Hund läuft über das Gras.", "Zwei Männer stehen am Herd.", "Ein Mädchen singt.", "Das Haus ist alt und klein."]
+    answers = ["Ein Hund läuft über Gras.", "zwei Männer stehen an dem Herd.", "", "Das Haus ist alt und klein."]
+    results = [
+        {"text": "x", "gold": g, "answer": a, "length": 2 + 3 * row, "loss": 2.0 * row, "tokens": 3 + row}
+        for row, (g, a) in enumerate(zip(gold, answers, strict=True))
+    ]
+    found = scores.translation(results)
+    expected = {"bleu": BLEU(), "bleu_tok_lc": BLEU(lowercase=True), "chrf": CHRF()}
+    for name, metric in expected.items():
+        assert found.scores[name] == pytest.approx(metric.corpus_score(answers, [gold]).score)
+        assert str(metric.get_signature()) in found.signatures[name]
+        low, high = found.intervals[name]
+        assert low <= found.scores[name] <= high or name == "bleu"
+    assert found.scores["bleu"] == pytest.approx(scores.bleu(gold, answers))
+    assert found.scores["loss"] == pytest.approx(12 / 18) and found.scores["perplexity"] == pytest.approx(np.exp(12 / 18))
+    figure = found.figures["by_length"]
+    assert figure["names"] == ["2–5", "6–8", "9–11"] and figure["counts"] == [2, 1, 1]
+    groups = [slice(0, 2), slice(2, 3), slice(3, 4)]
+    assert figure["scores"] == pytest.approx([BLEU().corpus_score(answers[part], [gold[part]]).score for part in groups])
+    plain = scores.translation([{name: result[name] for name in ("text", "gold", "answer", "length")} for result in results])
+    assert set(plain.scores) == set(expected)
+
+
+def test_lists_of_different_length_are_no_translations() -> None:
+    with pytest.raises(ValueError, match="1 answers for 2 references"):
+        scores.bleu(["a", "b"], ["a"])
 
 
 def test_mcnemar_is_that_of_statsmodels() -> None:

@@ -80,7 +80,44 @@ def plan(
     return batches
 
 
+POOL = 128
+"""So many batches' rows are sorted together."""
+
+
+def plan_sorted(lengths: np.ndarray, *, batch_tokens: int, batch_rows: int, shuffle: tuple[int, int] | None) -> list[Batch]:
+    """The batches of an epoch whose rows have several lengths, such as those of a text and its translation: rows of like lengths
+    stand together, and each batch is as large as its longest row allows.
+
+    Args:
+        lengths: `<int64>[rows, fields]`; rows are sorted by the first, equal ones by the next. A batch's width is that of the first.
+        batch_tokens: padded tokens of any field of a batch, at most (a longer row makes a batch of its own).
+        batch_rows: rows of a batch, at most.
+        shuffle: (seed, epoch), on which alone the order depends; None sorts all rows.
+    """
+    random = None if shuffle is None else np.random.Generator(np.random.Philox(key=list(shuffle)))
+    order = np.arange(len(lengths)) if random is None else random.permutation(len(lengths))
+    size = len(order) if random is None else POOL * batch_rows
+    batches = []
+    for start in range(0, len(order), max(1, size)):
+        pool = order[start : start + size]
+        pool = pool[np.lexsort(lengths[pool].T[::-1])]
+        longest = lengths[pool].max(1)
+        first = 0
+        while first < len(pool):
+            widths = np.maximum.accumulate(longest[first : first + batch_rows])
+            fits = int((widths * np.arange(1, len(widths) + 1) <= batch_tokens).sum())  # widths never fall, nor do the products
+            rows = pool[first : first + max(1, fits)]
+            batches.append(Batch(rows, len(rows), max(1, int(lengths[rows, 0].max()))))
+            first += len(rows)
+    if random is not None:
+        batches = [batches[i] for i in random.permutation(len(batches))]
+    return batches
+
+
 def padding_share(lengths: np.ndarray, batches: list[Batch]) -> float:
-    """Share of the padded tokens of a plan that are no tokens."""
-    padded = sum(batch.size * batch.width for batch in batches)
+    """Share of the padded tokens of a plan that are no tokens; of several lengths a row, those of all fields."""
+    if lengths.ndim == 2:
+        padded = sum(batch.size * int(lengths[batch.rows].max(0).sum()) for batch in batches)
+    else:
+        padded = sum(batch.size * batch.width for batch in batches)
     return 1.0 - float(lengths.sum()) / padded if padded else 0.0

@@ -11,8 +11,9 @@ from nlp_tasks.layers.feed_forward import FeedForward
 from nlp_tasks.layers.model import Model
 from nlp_tasks.layers.pooling import AttentionPooling, last_pooling, max_pooling, mean_pooling
 from nlp_tasks.layers.recurrent import GRU, LSTM, Bidirectional, MinGRU, SimpleRNN, Stack, Windows, recurrent_path
+from nlp_tasks.layers.recurrent_decoder import RecurrentDecoder
 from nlp_tasks.layers.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
-from nlp_tasks.layers.transformer import CausalTransformer
+from nlp_tasks.layers.transformer import CausalTransformer, TransformerDecoder, TransformerEncoder
 
 __all__ = [
     "CRF",
@@ -33,10 +34,13 @@ __all__ = [
     "MinGRU",
     "Model",
     "Noise",
+    "RecurrentDecoder",
     "SampledSoftmax",
     "SimpleRNN",
     "Stack",
     "TokenDropout",
+    "TransformerDecoder",
+    "TransformerEncoder",
     "Windows",
     "last_pooling",
     "log_likelihood",

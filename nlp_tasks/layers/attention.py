@@ -49,6 +49,20 @@ def rotary(vectors: tf.Tensor, turn: Pair) -> tf.Tensor:
     return tf.concat([first * cosine - second * sine, second * cosine + first * sine], -1)
 
 
+def sinusoids(places: tf.Tensor, features: int, dtype: str | tf.DType) -> tf.Tensor:
+    """Positions as sin and cos of place · 10000^(-2i / features) (Vaswani 2017, section 3.5), all sines before all cosines.
+
+    Args:
+        places: `<int32>[places]`.
+        features: an even number.
+
+    Returns:
+        `<float>[places, features]`.
+    """
+    cosine, sine = rotation(places, features, dtype)
+    return tf.concat([sine, cosine], -1)
+
+
 def attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
     """softmax(Q Kᵀ / √size) V (Vaswani 2017, eq. 1). The softmax is in float32 at least.
 
@@ -60,12 +74,18 @@ def attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, visible: tf.T
     Returns:
         `<float>[rows, heads, time, size]`; zeros where a query sees nothing.
     """
+    dtype = queries.dtype
+    weights = tf.cast(alignment(queries, keys, visible), dtype)
+    return tf.where(tf.reduce_any(visible, -1)[:, None, :, None], tf.matmul(weights, values), tf.zeros([], dtype))
+
+
+def alignment(queries: tf.Tensor, keys: tf.Tensor, visible: tf.Tensor) -> tf.Tensor:
+    """softmax(Q Kᵀ / √size), as `attend` has it: `<float>[rows, heads, time, keys]`, float32 at least."""
     dtype, scale = queries.dtype, 1 / np.sqrt(queries.shape[-1])
     scores = tf.matmul(queries * tf.constant(scale, dtype), keys, transpose_b=True)
     scores = scores if dtype == tf.float64 else tf.cast(scores, tf.float32)
     bias = (1 - tf.cast(visible, scores.dtype)) * HIDDEN  # a sum passes gradients on as they are; tf.where would cost two more
-    weights = tf.cast(tf.nn.softmax(scores + bias[:, None]), dtype)
-    return tf.where(tf.reduce_any(visible, -1)[:, None, :, None], tf.matmul(weights, values), tf.zeros([], dtype))
+    return tf.nn.softmax(scores + bias[:, None])
 
 
 class Attention(keras.layers.Layer):
@@ -124,7 +144,7 @@ class Attention(keras.layers.Layer):
         elif isinstance(memory, (tuple, list)):
             (queries,), (keys, values) = projected, memory
         else:
-            (queries,), (keys, values) = projected, self._heads(memory, self.memory_kernel, self.memory_bias)
+            (queries,), (keys, values) = projected, self.remember(memory)
         if past is not None:
             keys, values = tf.concat([past[0], keys], 2), tf.concat([past[1], values], 2)
         known = keys, values
@@ -134,6 +154,16 @@ class Attention(keras.layers.Layer):
         attended = tf.transpose(attend(queries, keys, values, visible), [0, 2, 1, 3])
         flat = tf.matmul(tf.reshape(attended, [-1, self.units]), tf.convert_to_tensor(self.output_kernel)) + self.output_bias
         return tf.reshape(flat, [tf.shape(inputs)[0], tf.shape(inputs)[1], self.units]), known
+
+    def remember(self, memory: tf.Tensor) -> Pair:
+        """Keys and values of a memory, for calls that look at it again and again; with `cross`."""
+        keys, values = self._heads(memory, self.memory_kernel, self.memory_bias)
+        return keys, values
+
+    def alignment(self, inputs: tf.Tensor, visible: tf.Tensor, memory: tf.Tensor) -> tf.Tensor:
+        """With `cross`, how much each query looks at each place of the memory, the mean of all heads: `<float>[rows, time, places]`."""
+        (queries,) = self._heads(inputs, self.kernel, self.bias)
+        return tf.reduce_mean(alignment(queries, self.remember(memory)[0], visible), 1)
 
     def _heads(self, inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> list[tf.Tensor]:
         """`<float>[rows, time, features]` → `<float>[rows, heads, time, size]` for each block of the kernel."""

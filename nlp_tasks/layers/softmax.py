@@ -32,6 +32,7 @@ class FullSoftmax(keras.layers.Layer):
     Args:
         counts: `<int>[size]`: how often training has each id.
         embedding: the table whose vectors are W too (tied embeddings, Press & Wolf 2017; Inan 2017); None: W is a weight of its own.
+        smoothing: ε of label smoothing in training (Szegedy 2016, section 7): the target is 1 - ε of the token and ε of all alike.
 
     Call arguments:
         hidden: `<float>[n, features]`; as many features as the embedding has, where tied.
@@ -40,8 +41,11 @@ class FullSoftmax(keras.layers.Layer):
         `<float>[n, size]`, log probabilities.
     """
 
-    def __init__(self, counts: np.ndarray, embedding: Embedding | None = None, **kwargs: object) -> None:
+    def __init__(
+        self, counts: np.ndarray, embedding: Embedding | None = None, *, smoothing: float = 0.0, **kwargs: object
+    ) -> None:
         super().__init__(**kwargs)
+        self.smoothing = smoothing
         self.size, self._counts = len(counts), np.maximum(np.asarray(counts, np.float64), 0.1)
         self.tied = embedding is not None
         self._tied_table = (
@@ -75,7 +79,15 @@ class FullSoftmax(keras.layers.Layer):
 
     def losses(self, hidden: tf.Tensor, targets: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
         """-log p of each target: `<float>[n, features]`, `<int32>[n]` → `<float>[n]`. noise: None outside training."""
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._logits(hidden))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._logits(hidden))
+        if noise is None or not self.smoothing:
+            return losses
+        # (1 - ε) (Z - s_target) + ε (Z - mean s) = Z - s_target + ε (s_target - mean s), whose last term needs no logits.
+        table, bias = self.table, self.bias.value
+        mean = tf.linalg.matvec(hidden, tf.cast(tf.reduce_mean(table[1:], 0), hidden.dtype))
+        own = tf.reduce_sum(hidden * tf.cast(tf.gather(table, targets), hidden.dtype), -1)
+        own, mean = (tf.cast(part, bias.dtype) for part in (own, mean))
+        return losses + self.smoothing * (own + tf.gather(bias, targets) - mean - tf.reduce_mean(bias[1:]))
 
     def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
         logits = tf.matmul(hidden, tf.cast(self.table, hidden.dtype), transpose_b=True)
@@ -96,9 +108,7 @@ class SampledSoftmax(FullSoftmax):
         counts, embedding: as in `FullSoftmax`.
     """
 
-    def __init__(
-        self, counts: np.ndarray, embedding: Embedding | None = None, *, head: int, samples: int, **kwargs: object
-    ) -> None:
+    def __init__(self, counts: np.ndarray, embedding: Embedding | None = None, *, head: int, samples: int, **kwargs: Any) -> None:
         super().__init__(counts, embedding, **kwargs)
         self.head, self.samples = min(max(2, head), self.size), samples
 
@@ -142,7 +152,7 @@ class AdaptiveSoftmax(FullSoftmax):
     """
 
     def __init__(
-        self, counts: np.ndarray, embedding: Embedding | None = None, *, cutoffs: Sequence[int], factor: int = 4, **kwargs: object
+        self, counts: np.ndarray, embedding: Embedding | None = None, *, cutoffs: Sequence[int], factor: int = 4, **kwargs: Any
     ) -> None:
         super().__init__(counts, embedding, **kwargs)
         if list(cutoffs) != sorted({*cutoffs}) or not cutoffs or cutoffs[0] < 2:

@@ -1,11 +1,12 @@
-"""A language model's transformer: attention to the last tokens only, so that a text of any length is read piece by piece."""
+"""Transformers (Vaswani 2017), pre-norm (Xiong 2020): an encoder, a decoder that looks at what it made, and a language model's, which
+attends to the last tokens only, so that a text of any length is read piece by piece."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
-from nlp_tasks.layers.attention import Attention, Pair, rotation
+from nlp_tasks.layers.attention import Attention, Pair, rotation, sinusoids
 from nlp_tasks.layers.dropout import Dropout, Noise
 
 State = tuple[tuple[Pair, ...], tf.Tensor]
@@ -55,16 +56,18 @@ class PositionWise(keras.layers.Layer):
 
 
 class Block(keras.layers.Layer):
-    """x + attention(norm(x)), then x + feed-forward(norm(x)): pre-norm (Xiong 2020, table 1, right), dropout on both before they are
-    added (Vaswani 2017, section 5.4).
+    """x + attention(norm(x)), then with `cross` x + attention(norm(x), memory), then x + feed-forward(norm(x)): pre-norm (Xiong 2020,
+    table 1, right), dropout on each before it is added (Vaswani 2017, section 5.4).
 
     Args:
         units, heads, hidden, dropout: as in `CausalTransformer`.
-        output_scale: factor of the variance of the first values of the two projections that are added to x.
+        output_scale: factor of the variance of the first values of the projections that are added to x.
+        cross: whether there is a memory to look at, of as many units.
 
     Call arguments:
         inputs: `<float>[rows, time, units]`.
         visible, past, turn: as in `Attention`.
+        memory, memory_visible: as `memory` and `visible` in `Attention`, with `cross`.
         noise: None outside training.
 
     Returns:
@@ -72,29 +75,45 @@ class Block(keras.layers.Layer):
     """
 
     def __init__(
-        self, units: int, heads: int, hidden: int, *, dropout: float = 0.0, output_scale: float = 1.0, **kwargs: object
-    ) -> None:
+        self, units: int, heads: int, hidden: int, *, dropout: float = 0.0, output_scale: float = 1.0, cross: bool = False,
+        **kwargs: object,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        first, second = (keras.initializers.VarianceScaling(output_scale, "fan_avg", "uniform") for _ in range(2))
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="attention_norm")
-        self.attention = Attention(units, heads, output_initializer=first, name="attention")
-        self.attention_dropout = Dropout(dropout, name="attention_dropout")
-        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="feed_forward_norm")
-        self.feed_forward = PositionWise(units, hidden, output_initializer=second, name="feed_forward")
-        self.feed_forward_dropout = Dropout(dropout, name="feed_forward_dropout")
+        self.cross = cross
+        self._add("attention", Attention(units, heads, output_initializer=_scaled(output_scale)), dropout)
+        if cross:
+            self._add("memory", Attention(units, heads, cross=True, output_initializer=_scaled(output_scale)), dropout)
+        self._add("feed_forward", PositionWise(units, hidden, output_initializer=_scaled(output_scale)), dropout)
+
+    def _add(self, name: str, layer: keras.layers.Layer, dropout: float) -> None:
+        layer.name = name
+        setattr(self, f"{name}_norm", keras.layers.LayerNormalization(epsilon=EPSILON, name=f"{name}_norm"))
+        setattr(self, name, layer)
+        setattr(self, f"{name}_dropout", Dropout(dropout, name=f"{name}_dropout"))
 
     def build(self, inputs_shape: tuple[int | None, ...]) -> None:
+        # Otherwise Keras would call each block twice more to find out what to build.
         for layer in (self.attention_norm, self.attention, self.feed_forward_norm, self.feed_forward):
-            layer.build(inputs_shape)  # otherwise Keras would call each block twice more to find out what to build
+            layer.build(inputs_shape)
+        if self.cross:
+            self.memory_norm.build(inputs_shape)
+            self.memory.build(inputs_shape, inputs_shape)
 
     def call(
         self, inputs: tf.Tensor, visible: tf.Tensor, past: Pair | None = None, turn: Pair | None = None,
-        noise: Noise | None = None,
+        memory: tf.Tensor | Pair | None = None, memory_visible: tf.Tensor | None = None, noise: Noise | None = None,
     ) -> tuple[tf.Tensor, Pair]:  # fmt: skip
         noise = None if noise is None else noise.within(self.name)
         attended, known = self.attention(self.attention_norm(inputs), visible, past=past, turn=turn)
         inputs += self.attention_dropout(attended, noise)
+        if self.cross:
+            attended, _ = self.memory(self.memory_norm(inputs), memory_visible, memory=memory)
+            inputs += self.memory_dropout(attended, noise)
         return inputs + self.feed_forward_dropout(self.feed_forward(self.feed_forward_norm(inputs)), noise), known
+
+
+def _scaled(scale: float) -> keras.Initializer:
+    return keras.initializers.VarianceScaling(scale, "fan_avg", "uniform")
 
 
 class CausalTransformer(keras.layers.Layer):
@@ -189,3 +208,135 @@ class CausalTransformer(keras.layers.Layer):
         padded = tf.pad(known, [[0, 0], [0, 0], [missing, 0], [0, 0]]) if missing else known
         last = tf.gather(padded, lengths[:, None] + tf.range(self.context - 1), axis=2, batch_dims=1)
         return tf.ensure_shape(last, [None, self.heads, self.context - 1, self.units // self.heads])
+
+
+class TransformerEncoder(keras.layers.Layer):
+    """Blocks in which every token sees the whole row, and a norm at the end; positions are sinusoids, added to the inputs
+    (Vaswani 2017, section 3.5).
+
+    Args:
+        units, depth, heads, hidden, dropout: as in `CausalTransformer`; the inputs, with their positions, have the same dropout.
+
+    Call arguments:
+        inputs: `<float>[rows, time, units]`.
+        lengths: `<int32>[rows]`.
+        noise: None outside training.
+
+    Returns:
+        `<float>[rows, time, units]`, zero beyond a row's length.
+    """
+
+    def __init__(self, units: int, depth: int, heads: int, *, hidden: int, dropout: float = 0.0, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.units, self.depth = units, depth
+        self.inputs_dropout = Dropout(dropout, name="inputs_dropout")
+        for number in range(1, depth + 1):
+            name = f"block_{number}"
+            setattr(self, name, Block(units, heads, hidden, dropout=dropout, output_scale=1 / (2 * depth), name=name))
+        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")
+
+    def build(self, inputs_shape: tuple[int | None, ...]) -> None:
+        for layer in (*(getattr(self, f"block_{number}") for number in range(1, self.depth + 1)), self.norm):
+            layer.build(inputs_shape)
+
+    def call(self, inputs: tf.Tensor, lengths: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+        noise = None if noise is None else noise.within(self.name)
+        time = tf.shape(inputs)[1]
+        inside = tf.sequence_mask(lengths, time)
+        inputs = self.inputs_dropout(inputs + sinusoids(tf.range(time), self.units, inputs.dtype), noise)
+        inputs = tf.where(inside[:, :, None], inputs, tf.zeros([], inputs.dtype))
+        for number in range(1, self.depth + 1):
+            inputs, _ = getattr(self, f"block_{number}")(inputs, inside[:, None], noise=noise)
+        return tf.where(inside[:, :, None], self.norm(inputs), tf.zeros([], inputs.dtype))
+
+
+class TransformerDecoder(keras.layers.Layer):
+    """Blocks in which a token sees itself, those before it, and a memory; positions as in `TransformerEncoder`.
+
+    Args:
+        units, depth, heads, hidden, dropout: as in `TransformerEncoder`.
+
+    Call arguments:
+        inputs: `<float>[rows, time, units]`.
+        memory: `<float>[rows, places, units]`, zero beyond `memory_lengths <int32>[rows]`; the size of the blocks.
+        noise: None outside training.
+
+    Returns:
+        `<float>[rows, time, units]`; beyond a row's own length they are of no meaning.
+    """
+
+    def __init__(self, units: int, depth: int, heads: int, *, hidden: int, dropout: float = 0.0, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.units, self.depth, self.heads = units, depth, heads
+        self.inputs_dropout = Dropout(dropout, name="inputs_dropout")
+        for number in range(1, depth + 1):
+            name = f"block_{number}"
+            block = Block(units, heads, hidden, dropout=dropout, output_scale=1 / (3 * depth), cross=True, name=name)
+            setattr(self, name, block)
+        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [getattr(self, f"block_{number}") for number in range(1, self.depth + 1)]
+
+    def build(self, inputs_shape: tuple[int | None, ...], *_: object) -> None:
+        for layer in (*self.blocks, self.norm):
+            layer.build(inputs_shape)
+
+    def call(self, inputs: tf.Tensor, memory: tf.Tensor, memory_lengths: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+        noise = None if noise is None else noise.within(self.name)
+        places = tf.range(tf.shape(inputs)[1])
+        inputs = self.inputs_dropout(inputs + sinusoids(places, self.units, inputs.dtype), noise)
+        visible, seen = (places[:, None] >= places)[None], _seen(memory, memory_lengths)
+        for block in self.blocks:
+            inputs, _ = block(inputs, visible, memory=memory, memory_visible=seen, noise=noise)
+        return self.norm(inputs)
+
+    def alignment(self, inputs: tf.Tensor, memory: tf.Tensor, memory_lengths: tf.Tensor) -> tf.Tensor:
+        """How much each token, as `call` takes them, looks at each place of the memory, the mean of all heads of all blocks:
+        `<float>[rows, time, places]`."""
+        places = tf.range(tf.shape(inputs)[1])
+        inputs += sinusoids(places, self.units, inputs.dtype)
+        visible, seen, found = (places[:, None] >= places)[None], _seen(memory, memory_lengths), []
+        for block in self.blocks:
+            attended, _ = block.attention(block.attention_norm(inputs), visible)
+            found.append(block.memory.alignment(block.memory_norm(inputs + attended), seen, memory))
+            inputs, _ = block(inputs, visible, memory=memory, memory_visible=seen)
+        return tf.add_n(found) / self.depth
+
+    def remember(self, memory: tf.Tensor, memory_lengths: tf.Tensor) -> tuple[tuple[Pair, ...], tf.Tensor]:
+        """What `step` needs of a memory, computed once a text: keys and values of each block, and which of them are seen."""
+        return tuple(block.memory.remember(memory) for block in self.blocks), _seen(memory, memory_lengths)
+
+    def first_caches(self, rows: tf.Tensor) -> tuple[Pair, ...]:
+        """Keys and values before the first token: none."""
+        none = tf.zeros([rows, self.heads, 0, self.units // self.heads], self.compute_dtype)
+        return ((none, none),) * self.depth
+
+    def step(
+        self, inputs: tf.Tensor, place: tf.Tensor, caches: tuple[Pair, ...], visible: tf.Tensor,
+        remembered: tuple[tuple[Pair, ...], tf.Tensor],
+    ) -> tuple[tf.Tensor, tuple[Pair, ...]]:  # fmt: skip
+        """One token of each of several hypotheses a row, which stand side by side along the time axis.
+
+        Args:
+            inputs: `<float>[rows, lanes, units]`.
+            place: `<int32>[]`, of these tokens.
+            caches: keys and values of all tokens before, of all lanes: `<float>[rows, heads, place · lanes, size]` of each block.
+            visible: `<bool>[rows, lanes, (place + 1) · lanes]`: the tokens of its own hypothesis that each lane sees, itself included.
+            remembered: as `remember` gives it.
+
+        Returns:
+            `<float>[rows, lanes, units]`, and the caches with these tokens' keys and values at the end.
+        """
+        memories, seen = remembered
+        inputs += sinusoids(place[None], self.units, inputs.dtype)
+        known = []
+        for block, past, memory in zip(self.blocks, caches, memories, strict=True):
+            inputs, pair = block(inputs, visible, past=past, memory=memory, memory_visible=seen)
+            known.append(pair)
+        return self.norm(inputs), tuple(known)
+
+
+def _seen(memory: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    return tf.sequence_mask(lengths, tf.shape(memory)[1])[:, None]

@@ -14,6 +14,7 @@ REGISTRY = {
     "language_modeling": "nlp_tasks.tasks.language_modeling:LanguageModeling",
     "sentiment": "nlp_tasks.tasks.sentiment:Sentiment",
     "tagging": "nlp_tasks.tasks.tagging:Tagging",
+    "translation": "nlp_tasks.tasks.translation:Translation",
 }
 
 
@@ -37,7 +38,18 @@ class Command(NamedTuple):
 
 
 VERBS = {
-    "predict": Command("The model's answer for each line of text."),
+    "predict": Command(
+        "The model's answer for each line of text.",
+        (
+            Option("beam", int, None, "Translations: hypotheses kept side by side; the recipe's number where not given.", 1, 100),
+            Option("n_best", int, None, "Translations: so many of each text, best first.", 1, 100),
+            Option("scores", bool, False, "Translations: each with its score, log probability / length penalty."),
+        ),
+    ),
+    "align": Command(
+        "Pictures of which word of the source each word of its translation looked at; TEXT<tab>TRANSLATION shows a given translation.",
+        (Option("output", str, "alignment.png", "The picture's file; of several texts, numbered ones."),),
+    ),
     "score": Command("The log-probability (natural), perplexity and number of tokens of each line of text, its end counted too."),
     "generate": Command(
         "Goes on with a prompt, or with each line of text.",
@@ -53,6 +65,9 @@ VERBS = {
     ),
 }
 """The commands that tasks declare, known here so that `--help` need not import them."""
+
+ALIASES = {"translate": "predict"}
+"""Further names of commands."""
 
 DOCUMENTS = ("conllu",)
 """Their formats, beside lines of text."""

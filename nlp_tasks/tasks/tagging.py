@@ -618,7 +618,7 @@ def _read_conllu(lines: Iterable[bytes], name: str) -> Iterator[Asked]:
     return (Asked((block.words,), block) for block in sentences.blocks(lines, name))
 
 
-def _text(answer: Mapping[str, Any]) -> str:
+def _text(answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """`word/TAG word/TAG`."""
     return " ".join(f"{token}/{tag}" for token, tag in zip(answer["tokens"], answer["tags"], strict=True))
 

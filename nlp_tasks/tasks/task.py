@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from nlp_tasks.data.store import Ragged
+    from nlp_tasks.data.store import Ragged, Store
     from nlp_tasks.layers.dropout import Noise
     from nlp_tasks.scores import Scores
 
@@ -96,23 +96,27 @@ class Verb:
     Attributes:
         name: of the command.
         answers: from outputs (`{name: array [batch, …]}`) to one JSON-able dict a row.
-        text: such a dict as a line for a terminal.
+        text: such a dict, and the verb's options, as lines for a terminal.
         tsv: a text and such a dict as lines of a table.
         signature: which function of the export answers texts.
         tokens: which one answers texts that come in tokens; empty where none does.
         documents: further formats by name.
         inputs: from a text and the verb's options to what the signature takes.
+        options: names of those options of the command that this task takes.
+        picture: of such a dict, a matplotlib figure: the verb then writes files in place of lines.
         stream: from a model, a text and the options to parts of the answer as they come; where there is one, it answers all texts.
     """
 
     name: str
     answers: Callable[[Mapping[str, np.ndarray]], list[dict[str, Any]]]
-    text: Callable[[dict[str, Any]], str]
+    text: Callable[[dict[str, Any], Mapping[str, Any]], str]
     tsv: Callable[[str, dict[str, Any]], str]
     signature: str = "serving_default"
     tokens: str = ""
     documents: Mapping[str, Document] = field(default_factory=dict)
     inputs: Callable[[str, Mapping[str, Any]], Inputs] = lambda text, options: (text,)
+    options: Sequence[str] = ()
+    picture: Callable[[dict[str, Any]], Any] | None = None
     stream: Callable[[Answering, str, Mapping[str, Any]], Iterator[str]] | None = None
 
 
@@ -189,6 +193,10 @@ class Task(ABC):
     def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Any]:
         """Rows to typed examples. Raises UserError, with the row's place, at what it cannot take; counts what it leaves out or mends."""
 
+    def unfit(self, example: Any) -> str:
+        """Why training leaves an example out; "" where it does not. Validation and test keep all of theirs."""
+        return ""
+
     # What a look at the data asks, before there are resources
 
     independent: ClassVar[bool] = True
@@ -260,12 +268,16 @@ class Task(ABC):
     def length_field(self) -> str:
         """The ragged field whose lengths plan the batches."""
 
+    def lengths(self, store: Store) -> np.ndarray:
+        """What batches are planned by: `<int64>[rows]`, or `[rows, fields]` with that of `length_field` first."""
+        return store.lengths(self.length_field)
+
     def windows(self, tokens: int) -> np.ndarray | None:
         """Where a split of so many tokens, read as one text, is cut into rows: `<int64>[rows + 1]`. None: each example is a row."""
         return None
 
     def plan(self, lengths: np.ndarray, training: Training, epoch: int | None) -> list[Batch]:
-        """The batches of an epoch; None: of an evaluation. Tasks that carry a state from batch to batch plan otherwise."""
+        """The batches of an epoch, from `lengths`; None: of an evaluation. Tasks that carry a state from batch to batch plan otherwise."""
         return plan(
             lengths,
             batch_tokens=training.batch_tokens,
@@ -289,6 +301,10 @@ class Task(ABC):
     @abstractmethod
     def loss(self, model: keras.Model, batch: dict[str, tf.Tensor], state: Any, noise: Noise | None) -> Loss:
         """Loss of a padded batch (fields as in `Store.batch`). noise is None outside training."""
+
+    def glance(self, model: keras.Model, examples: Sequence[Any]) -> Callable[[], dict[str, float]]:
+        """What is measured at each evaluation beside the loss and its parts, on some of the validation examples: costly, for the log."""
+        return dict
 
     @abstractmethod
     def signatures(self, model: keras.Model) -> dict[str, Signature]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nlp_tasks.data.batching import Batch, bucket_widths, padding_share, plan
+from nlp_tasks.data.batching import Batch, bucket_widths, padding_share, plan, plan_sorted
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=60).map(lambda rows: np.array(rows, np.int64))
 BUDGET = {"batch_tokens": 64, "batch_rows": 8, "buckets": 3}
@@ -113,3 +113,43 @@ def test_no_rows_make_no_batches() -> None:
 def test_the_share_of_padding() -> None:
     batches = [Batch(np.array([0, 1]), 3, 4), Batch(np.array([2]), 1, 8)]
     assert padding_share(np.array([4, 2, 8]), batches) == pytest.approx(1 - 14 / 20)
+
+
+# Rows of several lengths
+
+PAIRS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=60).map(
+    lambda rows: np.array(rows, np.int64).reshape(-1, 2)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAIRS, st.sampled_from([None, (1, 0), (1, 7)]))
+def test_rows_of_two_lengths_are_each_in_one_batch_within_the_budget(
+    lengths: np.ndarray, shuffle: tuple[int, int] | None
+) -> None:
+    batches = plan_sorted(lengths, batch_tokens=64, batch_rows=8, shuffle=shuffle)
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(len(lengths)))
+    for batch in batches:
+        assert batch.size == len(batch.rows) <= 8
+        assert batch.width == max(1, lengths[batch.rows, 0].max())
+        assert batch.size == 1 or batch.size * lengths[batch.rows].max() <= 64
+
+
+def test_rows_of_two_lengths_stand_with_their_like_and_in_another_order_each_epoch() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.integers(3, 40, 3000)
+    lengths = np.stack([first, np.maximum(1, first + rng.integers(-4, 5, 3000))], 1)
+    plans = [plan_sorted(lengths, batch_tokens=800, batch_rows=64, shuffle=(1, epoch)) for epoch in (0, 1)]
+    for batches in plans:
+        assert padding_share(lengths, batches) < 0.12
+        widths = [batch.width for batch in batches]
+        assert widths != sorted(widths)
+    assert [batch.rows.tolist() for batch in plans[0]] != [batch.rows.tolist() for batch in plans[1]]
+    again = plan_sorted(lengths, batch_tokens=800, batch_rows=64, shuffle=(1, 1))
+    assert [batch.rows.tolist() for batch in plans[1]] == [batch.rows.tolist() for batch in again]
+
+
+def test_padding_of_two_lengths_is_that_of_both() -> None:
+    lengths = np.array([[2, 4], [4, 1]])
+    (batch,) = plan_sorted(lengths, batch_tokens=64, batch_rows=8, shuffle=None)
+    assert padding_share(lengths, [batch]) == 1 - 11 / 16

@@ -46,11 +46,13 @@ class Batch(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A layer, and how it is called: the values of each token `[rows, time, …]`, and those of each row `[rows, …]`."""
+    """A layer, and how it is called: the values of each token `[rows, time, …]`, and those of each row `[rows, …]`; and how large its
+    weights are in these tests: gates upon gates of large ones are shut."""
 
     make: Callable[[], Any]
     tokens: Callable[[Any, Batch], tf.Tensor] | None = None
     rows: Callable[[Any, Batch], tf.Tensor] | None = None
+    scale: float = 1.0
 
     def results(self, layer: Any, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """Values of all tokens one below the other, and of all rows; padding is left out."""
@@ -158,6 +160,37 @@ def transformer() -> Case:
     )
 
 
+def encoded(layer: Any, batch: Batch) -> tf.Tensor:
+    return layer(wide(batch), batch.lengths, noise(batch))
+
+
+def inside(batch: Batch, vectors: tf.Tensor) -> tf.Tensor:
+    """With zeros in place of padding."""
+    return tf.where(tf.sequence_mask(batch.lengths, batch.ids.shape[1])[:, :, None], vectors, 0.0)
+
+
+def decoded(layer: Any, batch: Batch) -> tf.Tensor:
+    return layer(wide(batch), inside(batch, 2 * wide(batch)), batch.lengths, noise(batch))
+
+
+def written(attention: str, *, feeding: bool = False) -> Case:
+    """What a decoder writes that looks at what it is given."""
+
+    def read(layer: Any, batch: Batch) -> tf.Tensor:
+        if not layer.built:
+            layer.build(batch.vectors.shape, FEATURES)
+        values = inside(batch, tf.constant(batch.vectors))
+        state, memory = layer.first_state(values[:, 0]), layer.remember(values, batch.lengths)
+        return layer(tf.constant(batch.vectors), batch.lengths, state, memory, noise(batch))
+
+    def make() -> layers.RecurrentDecoder:
+        return layers.RecurrentDecoder(
+            layers.GRU(UNITS), layers.GRU(UNITS), attention=attention, feeding=feeding, dropout=0.3, name="a"
+        )
+
+    return Case(make, read, scale=0.3)
+
+
 def attention(layer: Any, batch: Batch) -> tf.Tensor:
     visible, turn = tf.sequence_mask(batch.lengths, batch.ids.shape[1]), rotation(tf.range(batch.ids.shape[1]), 2, tf.float32)
     return layer(batch.vectors, visible[:, None] & visible[:, :, None], turn=turn)[0]
@@ -229,10 +262,17 @@ CASES = {
     "BagOfNgrams-linear": n_grams(None),
     "Attention": Case(lambda: layers.Attention(UNITS, 2), attention),
     "CausalTransformer": transformer(),
+    "TransformerEncoder": Case(lambda: layers.TransformerEncoder(4, 2, 2, hidden=5, dropout=0.3, name="a"), encoded),
+    "TransformerDecoder": Case(lambda: layers.TransformerDecoder(4, 2, 2, hidden=5, dropout=0.3, name="a"), decoded, scale=0.3),
+    "RecurrentDecoder-none": written("none"),
+    "RecurrentDecoder-additive": written("additive"),
+    "RecurrentDecoder-multiplicative": written("multiplicative"),
+    "RecurrentDecoder-feeding": written("multiplicative", feeding=True),
     "rotary": Case(lambda: layers.rotary, turned),
     "FeedForward": feed_forward(3, 2),
     "FeedForward-token": feed_forward(1, 1),
     "FullSoftmax": softmax(layers.FullSoftmax),
+    "FullSoftmax-smoothed": softmax(layers.FullSoftmax, smoothing=0.3),
     "AdaptiveSoftmax": softmax(layers.AdaptiveSoftmax, cutoffs=(4, 7), factor=2),
     "SampledSoftmax": softmax(layers.SampledSoftmax, head=4, samples=5),
 }
@@ -240,7 +280,8 @@ TRAINED = [
     "Embedding", "CharacterEncoder", "CharacterEncoder-lstm", "Convolution-1", "Convolution-4", "SimpleRNN", "LSTM", "LSTM-plain",
     "LSTM-peephole", "GRU", "GRU-plain", "GRU-simplified", "MinGRU", "MinGRU-plain", "Stack", "Bidirectional", "Windows",
     "AttentionPooling", "CRF", "BagOfNgrams", "BagOfNgrams-linear", "Attention", "CausalTransformer", "FeedForward", "FeedForward-token",
-    "FullSoftmax", "AdaptiveSoftmax", "SampledSoftmax",
+    "FullSoftmax", "FullSoftmax-smoothed", "AdaptiveSoftmax", "SampledSoftmax", "TransformerEncoder", "TransformerDecoder",
+    "RecurrentDecoder-none", "RecurrentDecoder-additive", "RecurrentDecoder-multiplicative", "RecurrentDecoder-feeding",
 ]  # fmt: skip
 
 
@@ -259,7 +300,7 @@ def built(case: Case) -> Any:
     layer = case.make()
     case.results(layer, batch())
     for number, variable in enumerate(getattr(layer, "trainable_variables", ())):
-        variable.assign(pattern(*variable.shape, start=number) + 0.8)
+        variable.assign(case.scale * (pattern(*variable.shape, start=number) + 0.8))
     return layer
 
 
@@ -303,6 +344,8 @@ def test_one_step_changes_every_parameter(trained: Case) -> None:
         used = np.unique(batch().ids[batch().ids > 0]) if variable.shape[0] == IDS else slice(None)
         if isinstance(layer, layers.AdaptiveSoftmax) and variable.name in ("kernel", "bias"):
             used = slice(1, None)  # of the head alone; the padding in front of it has no probability to learn
+        if (variable.name.endswith("bias") and "attention/" in variable.path) or variable.name == "memory_bias":
+            used = slice(-UNITS, None)  # that of the keys adds as much to the score of each, which a softmax does not see
         assert (np.abs(gradient[used]) > 1e-7).all(), variable.path
 
 

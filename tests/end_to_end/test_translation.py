@@ -1,0 +1,312 @@
+"""Translation by the command line: aligned files to an export, what it answers and draws, and every input that it must refuse."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_tasks import cli, inference
+from nlp_tasks.data.toy_world.translation import generate
+
+RECIPE = """
+[task]
+name = "translation"
+
+[data]
+directory = "{folder}"
+source_language = "en"
+target_language = "xx"
+train = "train"
+validation = "val"
+test = "test"
+
+[text]
+subwords = 330
+
+[model]
+kind = "{kind}"
+embedding = 12
+units = 16
+encoder_depth = 1
+decoder_depth = 1
+heads = 2
+hidden = 24
+dropout = 0.1
+
+[decoding]
+beam = 2
+
+[training]
+epochs = 2
+batch_tokens = 600
+batch_rows = 16
+learning_rate = 0.01
+evaluations = 2
+glances = 4
+patience = 0
+average_last = 2
+checkpoint_seconds = 0
+
+[export]
+compare = 12
+"""
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Outcome]
+
+
+def prepare(folder: Path, kind: str = "transformer") -> Path:
+    folder.mkdir(exist_ok=True)
+    pairs = list(generate("validation"))
+    for name, start, count in (("train", 0, 90), ("val", 90, 12), ("test", 110, 12)):
+        for side, language in enumerate(("en", "xx")):
+            lines = [pair[side] for pair in pairs[start : start + count]]
+            if name == "train":
+                lines[40:40] = ["", "an odd\tone"] if language == "en" else ["nothing", "un odd\tone"]
+            (folder / f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines))
+    (folder / "small.toml").write_text(RECIPE.format(folder=folder, kind=kind))
+    return folder
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nlp_tasks", *arguments], cwd=folder, capture_output=True, text=True, timeout=550
+    )
+
+
+def finish(folder: Path) -> Path:
+    done = command(folder, "run", "small.toml", "--strategy", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr and "Traceback" not in done.stderr, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Transformer, trained, scored and exported by one real process. Treat what it left as read-only."""
+    return finish(prepare(tmp_path_factory.mktemp("translation")))
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Callable[[Any], inference.Loaded]:
+    return functools.cache(inference.load)
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], loaded: Callable[[Any], inference.Loaded]
+) -> Call:
+    """The command line in this process, which has TensorFlow already."""
+    monkeypatch.setattr(inference, "load", loaded)
+
+    def called(*arguments: str, given: bytes = b"") -> Outcome:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+            patch.setattr(sys, "argv", ["nlp-tasks", *arguments])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+            cli.main()
+        out, err = capsysbinary.readouterr()
+        assert isinstance(end.value.code, int)
+        return Outcome(end.value.code, out.decode(), err.decode())
+
+    return called
+
+
+# A run
+
+
+def test_what_a_run_leaves(made: Path) -> None:
+    run = made / "runs" / "small"
+    content = json.loads((run / "scores.json").read_text())
+    assert content["headline"] == "bleu" and {"bleu", "bleu_tok_lc", "chrf", "loss", "perplexity"} <= content["scores"].keys()
+    assert "nrefs:1|case:mixed" in content["signatures"]["bleu"] and "tok:13a" in content["signatures"]["bleu"]
+    assert content["baseline"]["name"] in ("each word by IBM model 1", "the source itself")
+    assert {"bleu", "chrf"} <= content["baseline"]["difference"].keys()
+    rows = [json.loads(row) for row in (run / "predictions.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in rows] == (made / "test.en").read_text().splitlines()
+    assert [row["gold"] for row in rows] == (made / "test.xx").read_text().splitlines()
+    assert "validation_greedy_bleu" in (run / "history.csv").read_text()
+    page, text = (run / "report.html").read_text(), (run / "report.txt").read_text()
+    for part in ("words of the source", "chrf", "IBM model 1"):
+        assert part in page
+    assert "BLEU by words of the source" in text and "nan" not in text
+
+
+def test_pairs_that_are_left_out_are_told(made: Path) -> None:
+    findings = json.loads((made / "runs" / "small" / "check.json").read_text())["findings"]
+    assert any(finding["message"] == "1 left out: an empty side" and finding["split"] == "train" for finding in findings)
+
+
+def test_the_export_answers_like_the_run(made: Path, loaded: Callable[[Any], inference.Loaded]) -> None:
+    run, export = loaded(made / "runs" / "small"), loaded(made / "saved_models" / "small")
+    texts = ["The cat sees a dog.", "", "你好 dog", *(made / "test.en").read_text().splitlines()]
+    assert set(export.functions) == {"serving_default", "n_best", "score", "align"}
+    for signature, inputs in (
+        ("n_best", [(text, 2 + row % 3, 2) for row, text in enumerate(texts)]),
+        ("score", [(text, "Kaniun ne kustat.") for text in texts]),
+    ):
+        one, other = run(signature, inputs), export(signature, inputs)
+        for name, value in one.items():
+            if value.dtype == object:
+                assert value.tolist() == other[name].tolist()
+            else:
+                np.testing.assert_allclose(value, other[name], atol=1e-4)
+
+
+def test_translations_come_line_by_line(made: Path, call: Call) -> None:
+    lines = "The cat sees a dog.\n\nTwo old cats sleep.\n"
+    model = str(made / "saved_models" / "small")
+    plain = call("translate", model, given=lines.encode())
+    assert plain.code == 0 and plain.out.count("\n") == 3 and plain.out.split("\n")[1] == ""
+    assert call("predict", model, given=lines.encode()).out == plain.out
+    scored = call("translate", model, "--scores", given=lines.encode()).out.splitlines()
+    assert [line.partition("\t")[2] for line in scored] == plain.out.splitlines()
+    many = call("translate", model, "--beam", "4", "--n-best", "2", "--format", "jsonl", given=b"The cat sees a dog.\n")
+    (answer,) = map(json.loads, many.out.splitlines())
+    assert answer["n_best"][0]["translation"] == answer["translation"] and len(answer["n_best"]) == 2
+    assert answer["n_best"][0]["score"] >= answer["n_best"][1]["score"]
+
+
+def test_alignments_are_pictures(made: Path, call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    done = call("align", str(made / "saved_models" / "small"), "--output", str(path),
+                given=b"The cat sees a dog.\tMau un kaniun sidat.\nTwo cats.\n")  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == [str(path), str(tmp_path / "picture-2.png")]
+    for file in done.out.splitlines():
+        image = tf.io.decode_png(tf.io.read_file(file)).numpy()
+        assert image.shape[0] > 100 and image.std() > 5
+    assert not list(tmp_path.glob(".*"))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("translate", "{model}", "--beam", "0"), "--beam"),
+        (("translate", "{model}", "--n-best", "0"), "--n-best"),
+        (("translate", "{model}", "--beam", "2", "--n-best", "3"), "--n-best 3 with --beam 2"),
+        (("align", "{model}", "--output", "nowhere/a.png"), "cannot write nowhere/a.png: no folder nowhere"),
+        (("generate", "{model}"), "this model cannot generate"),
+    ],
+)
+def test_what_a_model_is_not_asked(made: Path, call: Call, arguments: tuple[str, ...], message: str) -> None:
+    done = call(*(argument.format(model=made / "saved_models" / "small") for argument in arguments), given=b"A dog.\n")
+    assert done.code == 2 and message in done.err and not done.out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("data.target_language=cs",), "train is there in en, xx, not in 'cs'"),
+        (("data.target_language=en",), "are both 'en'"),
+        (('data.source_language=""',), "without data.source_language"),
+        (("data.test=test_2016",), "no file"),
+        (("decoding.beam=0",), "decoding.beam = 0"),
+        (("text.subwords=200",), "text.subwords = 200"),
+        (("model.kind=transformer", "model.heads=3"), "even number of units"),
+    ],
+)
+def test_recipes_that_cannot_be(made: Path, call: Call, tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
+    given = [part for setting in settings for part in ("--set", setting)]
+    done = call(
+        "run", str(made / "small.toml"), "--run-dir", str(tmp_path / "runs"), "--export-dir", str(tmp_path / "out"), *given
+    )
+    assert done.code == 2 and message in done.err, done.err
+    assert not list(tmp_path.glob("runs/*")) and not (tmp_path / "out").exists()
+
+
+def test_files_of_different_length(tmp_path: Path, call: Call) -> None:
+    folder = prepare(tmp_path / "data")
+    with (folder / "train.xx").open("a") as file:
+        file.write("more\n")
+    done = call("check", str(folder / "small.toml"))
+    assert done.code == 2 and "train.en has 92 lines" in done.out and "train.xx 93" in done.out
+
+
+# Killed, and on two devices
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "runs" / "small" / "checkpoints" / "chosen.npz") as content:
+        return {name: content[name] for name in content.files if name != "position"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["transformer", "additive", "multiplicative"])
+def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, kind: str) -> None:
+    whole, killed = finish(prepare(tmp_path / "whole", kind)), prepare(tmp_path / "killed", kind)
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nlp_tasks", "run", "small.toml", "--strategy", "cpu"], cwd=killed, stderr=subprocess.DEVNULL
+        )
+        last = killed / "runs" / "small" / "checkpoints" / "last.npz"
+        until = time.monotonic() + 120
+        while not last.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(random.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finish(killed)
+    one, other = weights(whole), weights(killed)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+    assert (whole / "runs/small/predictions.jsonl").read_text() == (killed / "runs/small/predictions.jsonl").read_text().replace(
+        str(killed), str(whole)
+    )
+
+
+TWO = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from nlp_tasks import recipe, tasks
+from nlp_tasks.run import Run
+
+path, run_dir = sys.argv[1:]
+content = recipe.load(path, lambda name: tasks.find(name).recipe_type, ['training.precision="float64"', "training.clip_norm=0.5"])
+found = []
+for strategy in ("cpu", "mirrored"):
+    run = Run(content, strategy, run_dir=run_dir, strategy=strategy)
+    run.train()
+    with np.load(run.folder / "checkpoints" / "chosen.npz") as arrays:
+        found.append({name: arrays[name] for name in arrays.files if name.startswith("model/")})
+one, two = found
+print(json.dumps({name: float(np.abs(value - two[name]).max()) for name, value in one.items()}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["transformer", "additive"])
+def test_two_devices_give_the_weights_of_one(tmp_path: Path, kind: str) -> None:
+    folder = prepare(tmp_path / "data", kind)
+    done = subprocess.run(
+        [sys.executable, "-c", TWO, str(folder / "small.toml"), str(tmp_path)], capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    differences = json.loads(done.stdout.splitlines()[-1])
+    worst = max(differences, key=lambda name: differences[name])
+    assert len(differences) > 5 and differences[worst] <= 1e-9, (worst, differences[worst])
