@@ -315,7 +315,7 @@ def _verb(name: str, declared_as: str) -> click.Command:
                     _stream(verb, loaded, line, given, style)
                 continue
             inputs = [(tuple(line.split()),) if tokenized else verb.inputs(line, given) for line in lines]
-            if verb.picture:
+            if verb.picture and style == "text":
                 pictures += _draw(verb, loaded.answer(verb, inputs), Path(given["output"]), pictures)
                 continue
             for text, answer in zip(lines, loaded.answer(verb, inputs, signature), strict=True):
@@ -350,7 +350,10 @@ def _draw(verb: Verb, answers: list[dict[str, Any]], output: Path, before: int) 
         raise UserError(f"cannot write {output}: {reason}", "name another place with --output")
     for number, answer in enumerate(answers, before + 1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
-        save_figure(verb.picture(answer), path)
+        try:
+            save_figure(verb.picture(answer), path)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}", "name another place with --output") from None
         click.echo(path)
     return len(answers)
 

@@ -184,9 +184,9 @@ class RecurrentDecoder(keras.layers.Layer):
         ]
 
         def body(t: tf.Tensor, states: Any, fed: Any, *written: tf.TensorArray) -> tuple[Any, ...]:
-            states, context, fed = self._advance(steps.read(t), kernel[inputs.shape[-1] :], weights, states, fed, memory, masks)
+            states, looked, fed = self._advance(steps.read(t), kernel[inputs.shape[-1] :], weights, states, fed, memory, masks)
             hidden, contexts = written
-            return t + 1, states, fed, hidden.write(t, states[-1][0]), contexts.write(t, context)
+            return t + 1, states, fed, hidden.write(t, states[-1][0]), contexts.write(t, looked[0])
 
         first = (tf.constant(0), states, fed, *written)
         *_, hidden, contexts = tf.while_loop(lambda t, *_: t < time, body, first, maximum_iterations=time)
@@ -225,22 +225,22 @@ class RecurrentDecoder(keras.layers.Layer):
         features = inputs.shape[-1]
         projected = self._cells[0].project(inputs, (kernel[:features], recurrent, bias))
         masks = [None] * self.depth
-        states, context, fed = self._advance(projected, kernel[features:], weights, states, fed, memory, masks, keep=True)
-        if self.attention == "none":
+        states, looked, fed = self._advance(projected, kernel[features:], weights, states, fed, memory, masks)
+        if not looked:
             places = tf.shape(memory.values)[1]
             return states[-1][0], tf.zeros([tf.shape(inputs)[0], places], inputs.dtype), (states, fed)
-        context, alignment = context
+        context, alignment = looked
         return self._outputs(inputs, states[-1][0], context), alignment, (states, fed)
 
     def _advance(
         self, projected: tf.Tensor, fed_kernel: tf.Tensor, weights: Sequence[Any], states: Any, fed: Any, memory: Memory,
-        masks: Sequence[tf.Tensor | None], keep: bool = False,
+        masks: Sequence[tf.Tensor | None],
     ) -> tuple[Any, Any, Any]:  # fmt: skip
-        """One step of all cells: the next states, the context (with `keep` its alignment too) and what is fed next."""
-        found: Any = ()
+        """One step of all cells: the next states, (context, alignment) or (), and what is fed next."""
+        looked: Any = ()
         if self.attention == "additive":
-            found = self._look_flat(states[-1][0], memory)
-            projected += tf.matmul(found[0], fed_kernel)
+            looked = self._look_flat(states[-1][0], memory)
+            projected += tf.matmul(looked[0], fed_kernel)
         elif self.feeding:
             projected += tf.matmul(fed, fed_kernel)
         following: list[State] = []
@@ -250,10 +250,10 @@ class RecurrentDecoder(keras.layers.Layer):
                 projected = cell.project(inputs, weights[number])
             following.append(cell.step(projected, before, weights[number]))
         if self.attention == "multiplicative":
-            found = self._look_flat(following[-1][0], memory)
+            looked = self._look_flat(following[-1][0], memory)
             if self.feeding:
-                fed = self._outputs(None, following[-1][0], found[0])
-        return tuple(following), found if keep or not found else found[0], fed
+                fed = self._outputs(None, following[-1][0], looked[0])
+        return tuple(following), looked, fed
 
     def _masks(self, rows: tf.Tensor, dtype: tf.DType, noise: Noise | None) -> list[tf.Tensor | None]:
         """Below each cell, what is left out."""

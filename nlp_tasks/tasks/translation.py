@@ -17,14 +17,15 @@ from msgspec import Meta
 from nlp_tasks import recipe
 from nlp_tasks.data import pairs
 from nlp_tasks.data.batching import Batch, plan_sorted
+from nlp_tasks.data.findings import Finding, Tally
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.data.sources import open_source
-from nlp_tasks.data.splits import Splits
+from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.recipe import NonNegative, Positive, Section, Share
 from nlp_tasks.tasks import translation_baselines
-from nlp_tasks.tasks.task import Answering, Loss, Signature, Task
+from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task
 from nlp_tasks.tasks.translation_verbs import verbs
 
 if TYPE_CHECKING:
@@ -199,6 +200,9 @@ class Translation(Task):
 
     def tokenize(self, *strings: tf.Tensor) -> Mapping[str, tf.RaggedTensor]:
         return {name: tf.strings.split(column) for name, column in zip(self.order, strings, strict=True)}
+
+    def examiner(self) -> Examiner:
+        return _Untranslated(self.unfit)
 
     # Subwords
 
@@ -505,6 +509,34 @@ class Translation(Task):
 
         best = max(named, key=lambda name: of(named[name], held_out).scores[self.headline])
         return best, of(named[best], test)
+
+
+class _Untranslated(Examiner):
+    """Finds pairs of which one side is the other, and pairs of validation and test that training would leave out."""
+
+    WORDS = 4
+    """Shorter texts, such as names, may well be the same in both languages."""
+
+    def __init__(self, unfit: Callable[[Pair], str]) -> None:
+        self._unfit = unfit
+        self._same = {split: Tally() for split in SPLITS}
+        self._odd = {split: Tally() for split in SPLITS}
+
+    def see(self, split: str, example: Pair) -> None:
+        source, target = example.inputs
+        if source.strip() == target.strip() and len(source.split()) >= self.WORDS:
+            self._same[split].add("same", example.where)
+        elif reason := self._unfit(example):
+            self._odd[split].add(reason, example.where)
+
+    def findings(self) -> Iterator[Finding]:
+        for split in SPLITS:
+            if count := self._same[split].counts["same"]:
+                yield Finding("untranslated", "warning", split, f"pairs of which one side is the other: {count:,}", count,
+                              self._same[split].places["same"], "leave them out, unless they are meant to stay as they are")  # fmt: skip
+            for reason, count in self._odd[split].counts.items():
+                yield Finding("odd_pairs", "note", split, f"pairs with {reason}: {count:,}", count, self._odd[split].places[reason],
+                              "they are scored all the same; are the lines aligned?")  # fmt: skip
 
 
 def _with_end(ids: tf.RaggedTensor) -> tf.RaggedTensor:

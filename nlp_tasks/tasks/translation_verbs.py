@@ -29,7 +29,7 @@ def verbs(beam: int, *, attends: bool) -> tuple[Verb, ...]:
         signature="n_best", inputs=inputs, options=("beam", "n_best", "scores"),
     )  # fmt: skip
     align = Verb(
-        name="align", answers=_alignments, text=lambda answer, options: "", tsv=lambda text, answer: "",
+        name="align", answers=_alignments, text=lambda answer, options: "", tsv=_looked_at,
         signature="align", inputs=_pair, options=("output",), picture=_picture,
     )  # fmt: skip
     return predict, *([align] if attends else [])
@@ -77,6 +77,12 @@ def _alignments(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         matrix = np.add.reduceat(matrix, np.cumsum([0, *rows[:-1]]), 0) / np.array(rows)[:, None]
         answers.append({"source": source, "target": target, "alignment": matrix.round(4).tolist(), "translation": _line(text)})
     return answers
+
+
+def _looked_at(text: str, answer: Mapping[str, Any]) -> str:
+    """A word of the translation a line, with the word of the source that it looked at most, and how much; and an empty line."""
+    rows = zip(answer["target"], answer["alignment"], strict=True)
+    return "".join(f"{word}\t{answer['source'][int(np.argmax(row))]}\t{max(row):.4f}\n" for word, row in rows)
 
 
 def _words(pieces: list[str]) -> tuple[list[str], list[int]]:

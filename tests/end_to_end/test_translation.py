@@ -195,6 +195,11 @@ def test_alignments_are_pictures(made: Path, call: Call, tmp_path: Path) -> None
         image = tf.io.decode_png(tf.io.read_file(file)).numpy()
         assert image.shape[0] > 100 and image.std() > 5
     assert not list(tmp_path.glob(".*"))
+    told = call("align", str(made / "saved_models" / "small"), "--format", "jsonl", given=b"Two cats.\n")
+    answer = json.loads(told.out)
+    assert np.shape(answer["alignment"]) == (len(answer["target"]), len(answer["source"])) and answer["source"][-1] == "⏎"
+    table = call("align", str(made / "saved_models" / "small"), "--format", "tsv", given=b"Two cats.\n").out
+    assert [line.split("\t")[0] for line in table.splitlines() if line] == answer["target"]
 
 
 # What is refused

@@ -123,10 +123,8 @@ def test_step_by_step_is_at_once(attention: str, feeding: bool, cell: Any) -> No
         np.testing.assert_allclose(tf.stack(outputs, 1)[lane::2], called(made, inputs[lane::2]), rtol=1e-4, atol=1e-5)
 
 
-@KINDS
+@pytest.mark.parametrize(("attention", "feeding"), [("additive", False), ("multiplicative", False), ("multiplicative", True)])
 def test_alignments_are_those_of_the_steps(attention: str, feeding: bool) -> None:
-    if attention == "none":
-        pytest.skip("looks at nothing")
     made, inputs = decoder(attention, feeding), numbers(ROWS, TIME, FEATURES)
     memory = made.remember(tf.constant(values()), tf.constant(LENGTHS))
     state = made.first_state(tf.constant(values()[:, 0]))

@@ -101,14 +101,16 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tra
     return made
 
 
-@pytest.fixture(params=KINDS)
+SLOW = ("vanilla", "feeding")
+"""Kinds that the decoders' own tests cover; here they are looked at now and then."""
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS])
 def each(request: pytest.FixtureRequest, translators: Callable[[str], Translator]) -> Translator:
     return translators(request.param)
 
 
-@pytest.fixture(
-    params=["additive, gru", "transformer", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("vanilla", "feeding"))]
-)
+@pytest.fixture(params=["additive, gru", "transformer", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)])
 def some(request: pytest.FixtureRequest, translators: Callable[[str], Translator]) -> Translator:
     return translators(request.param)
 
@@ -262,6 +264,18 @@ def test_what_is_no_training_data(pair: tuple[str, str], reason: str) -> None:
     task = Translation(msgspec.convert({"task": {"name": "translation"}, "data": {"train": "a.tsv"}}, Translation.recipe_type))
     (example,) = read(pair)
     assert task.unfit(example) == reason
+
+
+def test_what_a_look_at_pairs_finds() -> None:
+    task = Translation(msgspec.convert({"task": {"name": "translation"}, "data": {"train": "a.tsv"}}, Translation.recipe_type))
+    examiner = task.examiner()
+    same, name, empty = read(("the same on both sides", "the same on both sides "), ("New York", "New York"), ("A dog.", ""))
+    for split, example in (("train", same), ("train", name), ("test", empty)):
+        examiner.see(split, example)
+    found = {(finding.kind, finding.split): finding for finding in examiner.findings()}
+    assert found.keys() == {("untranslated", "train"), ("odd_pairs", "test")}
+    assert found["untranslated", "train"].places == ["a.tsv:1"] and found["untranslated", "train"].level == "warning"
+    assert found["odd_pairs", "test"].message == "pairs with an empty side: 1"
 
 
 def test_each_side_ends_and_languages_share_pieces_or_do_not(translators: Callable[[str], Translator]) -> None:
