@@ -69,7 +69,7 @@ def attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, visible: tf.T
     Args:
         queries: `<float>[rows, heads, time, size]`.
         keys, values: `<float>[rows, heads, keys, size]`, finite everywhere.
-        visible: `<bool>[rows or 1, time, keys]`.
+        visible: `<bool>[rows or 1, time or 1, keys]`.
 
     Returns:
         `<float>[rows, heads, time, size]`; zeros where a query sees nothing.

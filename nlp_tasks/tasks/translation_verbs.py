@@ -44,7 +44,7 @@ def _answers(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
             {"translation": _line(text), "score": round(float(score), 6), "log_probability": round(float(total), 6)}
             for text, score, total in zip(texts[:length], scores, log_probabilities, strict=False)
         ]
-        answers.append(found[0] if length == 1 else {**found[0], "n_best": found})
+        answers.append(found[0] if len(texts) == 1 else {**found[0], "n_best": found})
     return answers
 
 
@@ -54,9 +54,10 @@ def _line(text: bytes) -> str:
 
 
 def _text(answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """A line a translation, the score before it where it is asked for."""
+    """A line a translation, the score before it where it is asked for; as many lines as were asked for, whatever was found."""
     found = answer.get("n_best", [answer])
-    return "\n".join((f"{each['score']:.4f}\t" if options.get("scores") else "") + each["translation"] for each in found)
+    lines = [(f"{each['score']:.4f}\t" if options.get("scores") else "") + each["translation"] for each in found]
+    return "\n".join(lines + [""] * ((options.get("n_best") or 1) - len(lines)))
 
 
 def _pair(text: str, options: Mapping[str, Any]) -> Inputs:

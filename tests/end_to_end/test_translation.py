@@ -179,6 +179,8 @@ def test_translations_come_line_by_line(made: Path, call: Call) -> None:
     assert call("predict", model, given=lines.encode()).out == plain.out
     scored = call("translate", model, "--scores", given=lines.encode()).out.splitlines()
     assert [line.partition("\t")[2] for line in scored] == plain.out.splitlines()
+    three = call("translate", model, "--n-best", "3", "--beam", "3", given=lines.encode()).out
+    assert three.count("\n") == 9 and three.split("\n")[3:6] == ["", "", ""]
     many = call("translate", model, "--beam", "4", "--n-best", "2", "--format", "jsonl", given=b"The cat sees a dog.\n")
     (answer,) = map(json.loads, many.out.splitlines())
     assert answer["n_best"][0]["translation"] == answer["translation"] and len(answer["n_best"]) == 2

@@ -27,7 +27,7 @@ from nlp_tasks.data.toy_world.sentiment import pick
 TRAIN, VALIDATION, TEST = 8_000, 500, 1_000
 SIZES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
-BEINGS = {  # the gender is that of the last letter but one vowel: "a" or "o"
+BEINGS = {  # a stem with an "a" among its last two letters is feminine
     "baker": "pek", "boy": "puer", "girl": "nela", "cook": "kof", "doctor": "medra", "farmer": "agro", "fisher": "pisko",
     "guard": "varda", "king": "reg", "nurse": "kura", "poet": "vate", "queen": "dama", "sailor": "naut", "smith": "fabra",
     "teacher": "doko", "monk": "moino", "bird": "avi", "cat": "mau", "dog": "kani", "fox": "vulpa", "goat": "kapro", "horse": "ekvo",
