@@ -167,7 +167,10 @@ class Attention(keras.layers.Layer):
 
     def _heads(self, inputs: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> list[tf.Tensor]:
         """`<float>[rows, time, features]` → `<float>[rows, heads, time, size]` for each block of the kernel."""
-        flat = tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), tf.convert_to_tensor(kernel)) + bias
+        kernel, bias = (
+            tf.cast(tf.convert_to_tensor(weight), inputs.dtype) for weight in (kernel, bias)
+        )  # also outside of `call`
+        flat = tf.matmul(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel) + bias
         blocks, size = flat.shape[-1] // self.units, self.units // self.heads
         parts = tf.reshape(flat, [tf.shape(inputs)[0], tf.shape(inputs)[1], blocks, self.heads, size])
         return tf.unstack(tf.transpose(parts, [2, 0, 3, 1, 4]))  # slices of the first axis are not copied

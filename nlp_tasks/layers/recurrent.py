@@ -103,8 +103,12 @@ class RecurrentLayer(keras.layers.Layer):
 
     def weights_in_order(self, noise: Noise | None = None) -> Weights:
         """kernel, recurrent kernel and bias, in the precision of the computation; with noise, some recurrent weights left out."""
-        kernel, recurrent_kernel, bias = map(tf.convert_to_tensor, (self.kernel, self.recurrent_kernel, self.bias))
+        kernel, recurrent_kernel, bias = map(self._computed, (self.kernel, self.recurrent_kernel, self.bias))
         return kernel, dropped_weights(recurrent_kernel, self.recurrent_dropout, noise, self.name), bias
+
+    def _computed(self, weight: Any) -> tf.Tensor:
+        """Keras casts weights inside of `call` alone; a decoder asks for them outside."""
+        return tf.cast(tf.convert_to_tensor(weight), self.compute_dtype)
 
     def zero_state(self, rows: tf.Tensor) -> State:
         """The state before the first token, `[rows, units]` each."""
@@ -311,8 +315,7 @@ class MinGRU(RecurrentLayer):
 
     def weights_in_order(self, noise: Noise | None = None) -> Weights:
         """kernel and bias; there is no recurrent kernel to leave anything out of."""
-        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-        return kernel, None, bias
+        return self._computed(self.kernel), None, self._computed(self.bias)
 
     def project(self, inputs: tf.Tensor, weights: Weights) -> tf.Tensor:
         """(1 - z) and z ∘ n side by side."""

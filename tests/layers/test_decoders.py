@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -151,6 +153,34 @@ def test_what_a_decoder_cannot_be() -> None:
         layers.RecurrentDecoder(layers.LSTM(UNITS), attention="dot")
     with pytest.raises(ValueError, match="expected multiplicative"):
         layers.RecurrentDecoder(layers.LSTM(UNITS), attention="additive", feeding=True)
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@KINDS
+@pytest.mark.parametrize("cell", [layers.LSTM, layers.GRU], ids=["lstm", "gru"])
+def test_steps_are_computed_in_the_precision_of_the_policy(bfloat16: None, attention: str, feeding: bool, cell: Any) -> None:
+    made = decoder(attention, feeding, cell)
+    memory = made.remember(tf.constant(values(), tf.bfloat16), tf.constant(LENGTHS))
+    state = made.first_state(tf.constant(values()[:, 0], tf.bfloat16))
+    outputs, alignment, following = made.step(tf.constant(numbers(ROWS, FEATURES), tf.bfloat16), state, memory)
+    assert {part.dtype for part in tf.nest.flatten([outputs, alignment, following, memory])} == {tf.bfloat16}
+
+
+def test_a_transformers_memory_is_computed_in_the_precision_of_the_policy(bfloat16: None) -> None:
+    made, memory = transformer()
+    pairs, _ = made.remember(tf.cast(memory, tf.bfloat16), tf.constant(LENGTHS))
+    assert {part.dtype for part in tf.nest.flatten(pairs)} == {tf.bfloat16}
+    found = made.alignment(
+        tf.constant(numbers(ROWS, TIME, UNITS), tf.bfloat16), tf.cast(memory, tf.bfloat16), tf.constant(LENGTHS)
+    )
+    np.testing.assert_allclose(tf.reduce_sum(tf.cast(found, tf.float32), -1), np.ones((ROWS, TIME)), atol=0.02)
 
 
 # The Transformer's
