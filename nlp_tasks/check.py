@@ -6,7 +6,7 @@ import time
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -201,7 +201,10 @@ class Check:
         source = self._sources[split] = _Source()
         counts = self._counts[split] = Counts()
         try:
-            examples = self._fit(split, self._task.read(self._splits.source_rows(split, counts), counts), counts)
+            examples = self._task.fit(
+                self._task.read(self._splits.source_rows(split, counts), counts), counts,
+                lambda example: self._splits.side(split, self._task.text(example)) == "train",
+            )  # fmt: skip
             with Progress(f"checking {split}", None) as progress:
                 for looked in machine.side_by_side(self._look, chunks(examples)):
                     self._take(split, source, looked)
@@ -219,15 +222,6 @@ class Check:
         for what, places in sorted(counts.mended.items()):
             self._findings.append(Finding("mended", "warning", split, f"{what}: {len(places):,}", len(places), places[:PLACES],
                                           "they are read as the field's scorer reads them; better mend the file"))  # fmt: skip
-
-    def _fit(self, split: str, examples: Iterable[Any], counts: Counts) -> Iterator[Any]:
-        """Without those that training leaves out."""
-        for example in examples:
-            reason = self._task.unfit(example)
-            if reason and self._splits.side(split, self._task.text(example)) == "train":
-                counts.dropped[reason] += 1
-            else:
-                yield example
 
     def _look(self, examples: list[Any]) -> _Looked:
         texts = [self._task.text(example) for example in examples]

@@ -177,6 +177,13 @@ class Recipe(Section, frozen=True, kw_only=True):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def check_heads(model: Any) -> None:
+    """Raises UserError where the `heads` of a `[model]` cannot have an even number of its `units` each, as positions want."""
+    if model.units % (2 * model.heads):
+        raise UserError(f"model.units = {model.units} with model.heads = {model.heads}: each head needs an even number of units",
+                        f"make model.units a multiple of {2 * model.heads}, or change model.heads")  # fmt: skip
+
+
 def folder() -> Path:
     """The folder of the recipes that come with the package: inside it in a wheel, `tasks/` beside it in a checkout."""
     package = Path(__file__).resolve().parent

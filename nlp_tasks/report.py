@@ -119,7 +119,8 @@ def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: 
         )
     for anchor in content["anchor"]:
         mark = "" if anchor["comparable"] else "≠ "
-        lines.append(f"anchor  {mark}{anchor['value']}   {anchor['source']}")
+        of = "" if anchor["metric"] == metric else f" {anchor['metric']}"
+        lines.append(f"anchor  {mark}{anchor['value']}{of}   {anchor['source']}")
     lines.append("")
     rows = [[name, with_interval(name, content), content["signatures"].get(name, "")] for name in content["scores"]]
     lines.append(table(rows, ("metric", "test, 95 % interval", "signature")))

@@ -35,8 +35,6 @@ from nlp_tasks.tasks.task import Inputs, Task
 from nlp_tasks.text import ragged
 from nlp_tasks.training import Trainer, mark_counted
 
-GLANCED = 1000
-"""So many validation examples a task may look at while it is trained."""
 BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
 """What a run folder may hold before it has its identity.json."""
 
@@ -227,7 +225,7 @@ class Run:
         if task.counted:
             mark_counted(self.folder, seconds)
             return
-        glanced = list(islice(self._examples(task, "validation"), GLANCED))
+        glanced = self._examples(task, "validation")
         trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder, glanced=glanced)
         tell(f"training  {task.parameters(trainer.model):,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
              f"{strategy.num_replicas_in_sync} device(s), padding {trainer.padding_share:.0%}")  # fmt: skip
@@ -276,17 +274,10 @@ class Run:
         training lacks are left out. What is left out is counted."""
         examples = self._read(task, split)
         if split == "train":
-            return self._fit(task, examples)
+            return task.fit(examples, self.splits.counts[split])
         if not self.splits.held_out(split):
             return examples
         return (example for example in examples if self._known(task, split, example))
-
-    def _fit(self, task: Task, examples: Iterable[Any]) -> Iterator[Any]:
-        for example in examples:
-            if reason := task.unfit(example):
-                self.splits.counts["train"].dropped[reason] += 1
-            else:
-                yield example
 
     def _known(self, task: Task, split: str, example: Any) -> bool:
         try:

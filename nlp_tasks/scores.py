@@ -123,12 +123,17 @@ def by_size(metric: str, title: str, sizes: np.ndarray, parts: np.ndarray, group
         sizes: `<int>[examples]`.
         parts: `<float>[2, examples]`, as in `Scores.parts`.
     """
-    ends = np.unique(np.quantile(sizes, np.linspace(0, 1, groups + 1)[1:], method="higher")) if len(sizes) else np.zeros(0)
-    place = np.searchsorted(ends, sizes)
-    starts = [int(min(sizes, default=0)), *(int(end) + 1 for end in ends[:-1])]
-    names = [f"{start}–{int(end)}" if start < end else str(start) for start, end in zip(starts, ends, strict=False)]
+    names, place = _sized(sizes, groups)
     counts = {name: int((place == index).sum()) for index, name in enumerate(names)}
     return grouped(metric, title, {name: parts * (place == index) for index, name in enumerate(names)}, counts)
+
+
+def _sized(sizes: np.ndarray, groups: int) -> tuple[list[str], np.ndarray]:
+    """Names of groups of about equally many examples, such as "3–5", and the group of each example."""
+    ends = np.unique(np.quantile(sizes, np.linspace(0, 1, groups + 1)[1:], method="higher")) if len(sizes) else np.zeros(0)
+    starts = [int(min(sizes, default=0)), *(int(end) + 1 for end in ends[:-1])]
+    names = [f"{start}–{int(end)}" if start < end else str(start) for start, end in zip(starts, ends, strict=False)]
+    return names, np.searchsorted(ends, sizes)
 
 
 def classification(gold: Sequence[int], probabilities: np.ndarray, labels: Sequence[str]) -> Scores:
@@ -434,10 +439,7 @@ def _drawn(metric: Any, statistics: np.ndarray) -> np.ndarray:
 
 def _bleu_by_size(metric: Any, statistics: np.ndarray, sizes: np.ndarray, groups: int = 6) -> dict[str, Any]:
     """BLEU in groups of about equally many sentences, by their size; as `grouped` gives it."""
-    ends = np.unique(np.quantile(sizes, np.linspace(0, 1, groups + 1)[1:], method="higher")) if len(sizes) else np.zeros(0)
-    place = np.searchsorted(ends, sizes)
-    starts = [int(min(sizes, default=0)), *(int(end) + 1 for end in ends[:-1])]
-    names = [f"{start}–{int(end)}" if start < end else str(start) for start, end in zip(starts, ends, strict=False)]
+    names, place = _sized(sizes, groups)
     of = [statistics[place == group] for group in range(len(names))]
     drawn = [_drawn(metric, part) for part in of]
     return {

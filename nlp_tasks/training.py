@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Trainer:
 
     def __init__(
         self, task: Task, training: Training, strategy: tf.distribute.Strategy, train: Store, validation: Store, folder: Path,
-        callbacks: Sequence[keras.callbacks.Callback] = (), glanced: Sequence[Any] = (),
+        callbacks: Sequence[keras.callbacks.Callback] = (), glanced: Iterable[Any] = (),
     ) -> None:  # fmt: skip
         self.task, self.training, self.strategy = task, training, strategy
         self.train, self.validation, self.folder = train, validation, folder

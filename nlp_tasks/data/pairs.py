@@ -79,7 +79,7 @@ class AlignedFiles:
         return digest.hexdigest()
 
 
-def check_languages(data: Any, data_dir: str | None) -> None:
+def check_languages(data: Any) -> None:
     """Raises UserError where a TensorFlow data set has no such pair of languages."""
     if not data.source.startswith("tfds:") or not (data.source_language and data.target_language):
         return

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from nlp_tasks.layers.attention import HIDDEN
 from nlp_tasks.layers.dropout import Dropout, Noise
 from nlp_tasks.layers.recurrent import RecurrentLayer, Stack, State
-
-HIDDEN = -1e9
-"""Added to the scores of keys beyond a row's length."""
 
 
 class Memory(NamedTuple):
@@ -178,20 +176,19 @@ class RecurrentDecoder(keras.layers.Layer):
         kernel, recurrent, bias = weights[0]
         projected = self._cells[0].project(tf.transpose(inputs, [1, 0, 2]), (kernel[: inputs.shape[-1]], recurrent, bias))
         steps = tf.TensorArray(inputs.dtype, size=time).unstack(projected)
-        written = [
-            tf.TensorArray(inputs.dtype, size=time, element_shape=[None, width])
-            for width in (self.units, memory.values.shape[-1])
-        ]
+        # With feeding each step makes its own output; otherwise they are made of all steps at once.
+        widths = (self.units,) if self.feeding else (self.units, memory.values.shape[-1])
+        written = [tf.TensorArray(inputs.dtype, size=time, element_shape=[None, width]) for width in widths]
 
         def body(t: tf.Tensor, states: Any, fed: Any, *written: tf.TensorArray) -> tuple[Any, ...]:
             states, looked, fed = self._advance(steps.read(t), kernel[inputs.shape[-1] :], weights, states, fed, memory, masks)
-            hidden, contexts = written
-            return t + 1, states, fed, hidden.write(t, states[-1][0]), contexts.write(t, looked[0])
+            found = (fed,) if self.feeding else (states[-1][0], looked[0])
+            return t + 1, states, fed, *(part.write(t, value) for part, value in zip(written, found, strict=True))
 
         first = (tf.constant(0), states, fed, *written)
-        *_, hidden, contexts = tf.while_loop(lambda t, *_: t < time, body, first, maximum_iterations=time)
-        both = [tf.transpose(part.stack(), [1, 0, 2]) for part in (hidden, contexts)]
-        return self._outputs(inputs, *both)
+        _, _, _, *written = tf.while_loop(lambda t, *_: t < time, body, first, maximum_iterations=time)
+        found = [tf.transpose(part.stack(), [1, 0, 2]) for part in written]
+        return found[0] if self.feeding else self._outputs(inputs, *found)
 
     def alignment(self, inputs: tf.Tensor, state: tuple[tuple[State, ...], Any], memory: Memory) -> tf.Tensor:
         """α of each token, as `call` takes them: `<float>[rows, time, places]`."""
@@ -230,7 +227,7 @@ class RecurrentDecoder(keras.layers.Layer):
             places = tf.shape(memory.values)[1]
             return states[-1][0], tf.zeros([tf.shape(inputs)[0], places], inputs.dtype), (states, fed)
         context, alignment = looked
-        return self._outputs(inputs, states[-1][0], context), alignment, (states, fed)
+        return fed if self.feeding else self._outputs(inputs, states[-1][0], context), alignment, (states, fed)
 
     def _advance(
         self, projected: tf.Tensor, fed_kernel: tf.Tensor, weights: Sequence[Any], states: Any, fed: Any, memory: Memory,

@@ -3,6 +3,8 @@ attends to the last tokens only, so that a text of any length is read piece by p
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -116,15 +118,51 @@ def _scaled(scale: float) -> keras.Initializer:
     return keras.initializers.VarianceScaling(scale, "fan_avg", "uniform")
 
 
-class CausalTransformer(keras.layers.Layer):
+class Blocks(keras.layers.Layer):
+    """What the transformers below share: blocks one upon the other, and a norm at the end.
+
+    Projections start with glorot values, those added to the stream of the blocks times 1/√n, n being their number (Radford 2019,
+    GPT-2, section 2.3).
+
+    Args:
+        units: size of inputs and outputs.
+        depth: number of blocks.
+        heads: of each attention; units / heads is an even number.
+        hidden: size of the feed-forward layers between.
+        dropout: share of the values left out in training of what a block adds (Vaswani 2017, section 5.4).
+        cross: as in `Block`.
+    """
+
+    def __init__(
+        self, units: int, depth: int, heads: int, *, hidden: int, dropout: float = 0.0, cross: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if depth < 1:
+            raise ValueError(f"a transformer of depth {depth}: expected at least 1")
+        if units % (2 * heads):
+            raise ValueError(f"a transformer of {units} units with {heads} heads: expected heads of an even number of units")
+        self.units, self.depth, self.heads = units, depth, heads
+        added = (3 if cross else 2) * depth
+        for number in range(1, depth + 1):
+            name = f"block_{number}"
+            setattr(self, name, Block(units, heads, hidden, dropout=dropout, output_scale=1 / added, cross=cross, name=name))
+        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [getattr(self, f"block_{number}") for number in range(1, self.depth + 1)]
+
+    def build(self, inputs_shape: tuple[int | None, ...], *_: object) -> None:
+        for layer in (*self.blocks, self.norm):
+            layer.build(inputs_shape)
+
+
+class CausalTransformer(Blocks):
     """A stack of pre-norm blocks (Xiong 2020) with a norm at the end, in which each token sees itself and the `context` - 1 before it.
 
     Positions are relative, by rotary embedding (Su 2021), and keys are kept as they were before they were turned: a text read in
     pieces, each with the state after the one before, gives what it gives read at once, however long it is. Through all layers an
     output depends on depth · (context - 1) tokens before its own. The work of attention grows with time · (context + time).
-
-    Projections start with glorot values, those added to the stream of the blocks times 1/√(2 · depth) (Radford 2019, GPT-2,
-    section 2.3).
 
     Args:
         units: size of inputs and outputs.
@@ -148,23 +186,12 @@ class CausalTransformer(keras.layers.Layer):
 
     def __init__(
         self, units: int, depth: int, heads: int, *, context: int, hidden: int | None = None, dropout: float = 0.0,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
-        if depth < 1 or context < 1:
-            raise ValueError(f"a transformer of depth {depth} and context {context}: expected at least 1 of each")
-        if units % (2 * heads):
-            raise ValueError(f"a transformer of {units} units with {heads} heads: expected heads of an even number of units")
-        self.units, self.depth, self.heads, self.context = units, depth, heads, context
-        hidden = 4 * units if hidden is None else hidden
-        for number in range(1, depth + 1):
-            name = f"block_{number}"
-            setattr(self, name, Block(units, heads, hidden, dropout=dropout, output_scale=1 / (2 * depth), name=name))
-        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")
-
-    def build(self, inputs_shape: tuple[int | None, ...]) -> None:
-        for layer in (*(getattr(self, f"block_{number}") for number in range(1, self.depth + 1)), self.norm):
-            layer.build(inputs_shape)
+        super().__init__(units, depth, heads, hidden=hidden or 4 * units, dropout=dropout, **kwargs)
+        if context < 1:
+            raise ValueError(f"a transformer of context {context}: expected at least 1")
+        self.context = context
 
     def zero_state(self, rows: int | tf.Tensor, dtype: str | None = None) -> State:
         """The state before the first token, in the precision of the computation unless another is named."""
@@ -190,8 +217,8 @@ class CausalTransformer(keras.layers.Layer):
             visible &= (places >= before - filled[:, None])[:, None]
         turn = rotation(places, self.units // self.heads, inputs.dtype)
         caches: list[Pair] = []
-        for number, past in enumerate(pasts, 1):
-            inputs, known = getattr(self, f"block_{number}")(inputs, visible, past=past, turn=turn, noise=noise)
+        for block, past in zip(self.blocks, pasts, strict=True):
+            inputs, known = block(inputs, visible, past=past, turn=turn, noise=noise)
             keys, values = (self._last(part, lengths, kept - before) for part in known)
             caches.append((keys, values))
         outputs = tf.where(inside, self.norm(inputs), tf.zeros([], inputs.dtype))
@@ -210,12 +237,12 @@ class CausalTransformer(keras.layers.Layer):
         return tf.ensure_shape(last, [None, self.heads, self.context - 1, self.units // self.heads])
 
 
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(Blocks):
     """Blocks in which every token sees the whole row, and a norm at the end; positions are sinusoids, added to the inputs
     (Vaswani 2017, section 3.5).
 
     Args:
-        units, depth, heads, hidden, dropout: as in `CausalTransformer`; the inputs, with their positions, have the same dropout.
+        units, depth, heads, hidden, dropout: as in `Blocks`; the inputs, with their positions, have the same dropout.
 
     Call arguments:
         inputs: `<float>[rows, time, units]`.
@@ -226,18 +253,9 @@ class TransformerEncoder(keras.layers.Layer):
         `<float>[rows, time, units]`, zero beyond a row's length.
     """
 
-    def __init__(self, units: int, depth: int, heads: int, *, hidden: int, dropout: float = 0.0, **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        self.units, self.depth = units, depth
+    def __init__(self, units: int, depth: int, heads: int, *, hidden: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(units, depth, heads, hidden=hidden, dropout=dropout, **kwargs)
         self.inputs_dropout = Dropout(dropout, name="inputs_dropout")
-        for number in range(1, depth + 1):
-            name = f"block_{number}"
-            setattr(self, name, Block(units, heads, hidden, dropout=dropout, output_scale=1 / (2 * depth), name=name))
-        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")
-
-    def build(self, inputs_shape: tuple[int | None, ...]) -> None:
-        for layer in (*(getattr(self, f"block_{number}") for number in range(1, self.depth + 1)), self.norm):
-            layer.build(inputs_shape)
 
     def call(self, inputs: tf.Tensor, lengths: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
         noise = None if noise is None else noise.within(self.name)
@@ -245,12 +263,12 @@ class TransformerEncoder(keras.layers.Layer):
         inside = tf.sequence_mask(lengths, time)
         inputs = self.inputs_dropout(inputs + sinusoids(tf.range(time), self.units, inputs.dtype), noise)
         inputs = tf.where(inside[:, :, None], inputs, tf.zeros([], inputs.dtype))
-        for number in range(1, self.depth + 1):
-            inputs, _ = getattr(self, f"block_{number}")(inputs, inside[:, None], noise=noise)
+        for block in self.blocks:
+            inputs, _ = block(inputs, inside[:, None], noise=noise)
         return tf.where(inside[:, :, None], self.norm(inputs), tf.zeros([], inputs.dtype))
 
 
-class TransformerDecoder(keras.layers.Layer):
+class TransformerDecoder(Blocks):
     """Blocks in which a token sees itself, those before it, and a memory; positions as in `TransformerEncoder`.
 
     Args:
@@ -265,23 +283,9 @@ class TransformerDecoder(keras.layers.Layer):
         `<float>[rows, time, units]`; beyond a row's own length they are of no meaning.
     """
 
-    def __init__(self, units: int, depth: int, heads: int, *, hidden: int, dropout: float = 0.0, **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        self.units, self.depth, self.heads = units, depth, heads
+    def __init__(self, units: int, depth: int, heads: int, *, hidden: int, dropout: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(units, depth, heads, hidden=hidden, dropout=dropout, cross=True, **kwargs)
         self.inputs_dropout = Dropout(dropout, name="inputs_dropout")
-        for number in range(1, depth + 1):
-            name = f"block_{number}"
-            block = Block(units, heads, hidden, dropout=dropout, output_scale=1 / (3 * depth), cross=True, name=name)
-            setattr(self, name, block)
-        self.norm = keras.layers.LayerNormalization(epsilon=EPSILON, name="norm")
-
-    @property
-    def blocks(self) -> list[Block]:
-        return [getattr(self, f"block_{number}") for number in range(1, self.depth + 1)]
-
-    def build(self, inputs_shape: tuple[int | None, ...], *_: object) -> None:
-        for layer in (*self.blocks, self.norm):
-            layer.build(inputs_shape)
 
     def call(self, inputs: tf.Tensor, memory: tf.Tensor, memory_lengths: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
         noise = None if noise is None else noise.within(self.name)

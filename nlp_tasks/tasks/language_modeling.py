@@ -25,7 +25,7 @@ from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import Splits
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
-from nlp_tasks.recipe import NonNegative, Positive, Section, Share
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_heads
 from nlp_tasks.tasks import language_modeling_scores as scoring
 from nlp_tasks.tasks.language_modeling_verbs import VERBS
 from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task
@@ -144,9 +144,8 @@ class LanguageModeling(Task):
     def __init__(self, recipe: recipe.Recipe) -> None:
         super().__init__(recipe)
         options = self.recipe.model
-        if options.kind == "transformer" and options.units % (2 * options.heads):
-            raise UserError(f"model.units = {options.units} with model.heads = {options.heads}: each head needs an even number of units",
-                            f"make model.units a multiple of {2 * options.heads}, or change model.heads")  # fmt: skip
+        if options.kind == "transformer":
+            check_heads(options)
         if options.softmax == "adaptive" and list(options.cutoffs) != sorted({*options.cutoffs}):
             raise UserError(f"model.cutoffs = {list(options.cutoffs)}: each must be larger than the one before",
                             "write the numbers of frequent words at which clusters begin, such as [2000, 10000]")  # fmt: skip

@@ -197,6 +197,16 @@ class Task(ABC):
         """Why training leaves an example out; "" where it does not. Validation and test keep all of theirs."""
         return ""
 
+    def fit(
+        self, examples: Iterable[Any], counts: Counts, trained: Callable[[Any], bool] = lambda example: True
+    ) -> Iterator[Any]:
+        """Without those that training leaves out, which are counted; `trained`: whether an example goes to training at all."""
+        for example in examples:
+            if (reason := self.unfit(example)) and trained(example):
+                counts.dropped[reason] += 1
+            else:
+                yield example
+
     # What a look at the data asks, before there are resources
 
     independent: ClassVar[bool] = True
@@ -302,7 +312,7 @@ class Task(ABC):
     def loss(self, model: keras.Model, batch: dict[str, tf.Tensor], state: Any, noise: Noise | None) -> Loss:
         """Loss of a padded batch (fields as in `Store.batch`). noise is None outside training."""
 
-    def glance(self, model: keras.Model, examples: Sequence[Any]) -> Callable[[], dict[str, float]]:
+    def glance(self, model: keras.Model, examples: Iterable[Any]) -> Callable[[], dict[str, float]]:
         """What is measured at each evaluation beside the loss and its parts, on some of the validation examples: costly, for the log."""
         return dict
 

@@ -8,6 +8,7 @@ write subwords, are trained on the tokens before each token as people wrote them
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -23,7 +24,7 @@ from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
-from nlp_tasks.recipe import NonNegative, Positive, Section, Share
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_heads
 from nlp_tasks.tasks import translation_baselines
 from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task
 from nlp_tasks.tasks.translation_verbs import verbs
@@ -142,9 +143,8 @@ class Translation(Task):
     def __init__(self, recipe: recipe.Recipe) -> None:
         super().__init__(recipe)
         options = self.recipe.model
-        if options.kind == "transformer" and options.units % (2 * options.heads):
-            raise UserError(f"model.units = {options.units} with model.heads = {options.heads}: each head needs an even number of units",
-                            f"make model.units a multiple of {2 * options.heads}, or change model.heads")  # fmt: skip
+        if options.kind == "transformer":
+            check_heads(options)
         if options.feeding and options.kind != "multiplicative":
             raise UserError(
                 f'model.feeding = true with model.kind = "{options.kind}"', 'only "multiplicative" attention feeds what it found'
@@ -169,7 +169,7 @@ class Translation(Task):
         data: Any = recipe.data
         if data.source == "files" and pairs.is_aligned(data.train):
             return Splits(pairs.AlignedFiles(data, data.source_language, data.target_language), data, "source")
-        pairs.check_languages(data, data_dir)
+        pairs.check_languages(data)
         return Splits(open_source(data, recipe.task.name, cls.columns(data), cls.order, data_dir), data, "source")
 
     @classmethod
@@ -437,8 +437,8 @@ class Translation(Task):
         """`<string>[batch]` each, an empty target meaning the model's own translation → alignments `<float>[batch, target, source]`:
         how much each piece of the target looked at each of the source; sources, targets `<string>[batch, …]`: the pieces, "" beyond;
         texts `<string>[batch]`: the targets."""
-        beams = tf.where(targets == "", self.recipe.decoding.beam, 1)
-        own = self.target.decode(self._searched(model, sources, beams).ids[:, 0])
+        asked = tf.where(targets == "", sources, "")  # the search for nothing ends at once
+        own = self.target.decode(self._searched(model, asked, tf.fill(tf.shape(targets), self.recipe.decoding.beam)).ids[:, 0])
         targets = tf.where(targets == "", own, targets)
         batch = self._batch(sources, targets)
         inputs = tf.concat([tf.fill([tf.shape(targets)[0], 1], subwords.BEGIN), batch["target"][:, :-1]], 1)
@@ -459,9 +459,10 @@ class Translation(Task):
 
     # Scores
 
-    def glance(self, model: Any, examples: Sequence[Pair]) -> Callable[[], dict[str, float]]:
-        """BLEU of greedy translations of some examples."""
-        chosen = examples[: self.recipe.training.glances]
+    def glance(self, model: Any, examples: Iterable[Pair]) -> Callable[[], dict[str, float]]:
+        """BLEU of greedy translations of some examples, such as training would take."""
+        fit = (example for example in examples if not self.unfit(example))
+        chosen = list(islice(fit, self.recipe.training.glances))
         if not chosen:
             return dict
 

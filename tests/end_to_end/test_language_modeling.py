@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import json
 import math
 import random
@@ -12,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from nlp_tasks import cli, inference
+from nlp_tasks import inference
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Call
 
 RECIPE = """
 [task]
@@ -130,40 +131,6 @@ def characters(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def counted(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A counted n-gram of words."""
     return finish(prepare(tmp_path_factory.mktemp("counted"), COUNTED))
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def loaded() -> Callable[[Any], inference.Loaded]:
-    """Models are loaded once; a trace takes a second."""
-    return functools.cache(inference.load)
-
-
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], loaded: Callable[[Any], inference.Loaded]
-) -> Call:
-    """The command line in this process, which has TensorFlow already."""
-    monkeypatch.setattr(inference, "load", loaded)
-
-    def called(*arguments: str, given: bytes = b"") -> Outcome:
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
-            patch.setattr(sys, "argv", ["nlp-tasks", *arguments])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-            cli.main()
-        out, err = capsysbinary.readouterr()
-        assert isinstance(end.value.code, int)
-        return Outcome(end.value.code, out.decode(), err.decode())
-
-    return called
 
 
 # A run
@@ -409,9 +376,9 @@ def test_generate(characters: Made, call: Call, loaded: Callable[[Any], inferenc
     options = ["--max-tokens", "40", "--temperature", "0.8", "--top-k", "5", "--top-p", "0.95", "--seed", "9"]
     outcome = call("generate", model, str(path), *options)
     whole = [prompt + text for prompt, text in zip(prompts, expected, strict=True)]
-    assert outcome == (0, "".join(f"{text}\n" for text in whole), "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "".join(f"{text}\n" for text in whole), "")
     assert call("generate", model, *options, given=path.read_bytes()) == outcome
-    assert call("generate", model, "--prompt", "the cat", *options) == (0, f"{whole[0]}\n", "")
+    assert call("generate", model, "--prompt", "the cat", *options).out == f"{whole[0]}\n"
     rows = call("generate", model, str(path), "--format", "jsonl", *options).out.splitlines()
     assert [json.loads(row) for row in rows] == [{"prompt": p, "text": t} for p, t in zip(prompts, expected, strict=True)]
     stop = expected[0][17:19]

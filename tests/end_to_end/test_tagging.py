@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import json
 import random
 import re
@@ -16,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 
-from nlp_tasks import cli, inference
+from nlp_tasks import inference
 
 if TYPE_CHECKING:
     from tests.conftest import Place
+    from tests.end_to_end.conftest import Call
 
 SMALL = """
 [model]
@@ -158,41 +157,6 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return finish(folder, NAMES)
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: bytes
-    err: str
-
-
-Call = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def loaded() -> Callable[[Any], inference.Loaded]:
-    """Models are loaded once; a trace takes a second."""
-    return functools.cache(inference.load)
-
-
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], loaded: Callable[[Any], inference.Loaded]
-) -> Call:
-    """The command line in this process, which has TensorFlow already."""
-    monkeypatch.setattr(inference, "load", loaded)
-
-    def called(*arguments: str, given: bytes | None = None) -> Outcome:
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
-            patch.setattr(sys, "argv", ["nlp-tasks", *arguments])
-            if given is not None:
-                patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-            cli.main()
-        out, err = capsysbinary.readouterr()
-        assert isinstance(end.value.code, int)
-        return Outcome(end.value.code, out, err.decode())
-
-    return called
-
-
 # A run
 
 
@@ -310,8 +274,8 @@ def test_predict_lines(treebank: Made, call: Call, tmp_path: Path, loaded: Calla
     text = [" ".join(f"{token}/{tag}" for token, tag in zip(a["tokens"], a["tags"], strict=True)) for a in answers]
     assert call("predict", model, str(path)) == (0, "".join(f"{row}\n" for row in text).encode(), "")
     tables = ["".join(f"{token}\t{tag}\n" for token, tag in zip(a["tokens"], a["tags"], strict=True)) for a in answers]
-    assert call("predict", model, str(path), "--format", "tsv").out.decode() == "".join(f"{table}\n" for table in tables)
-    rows = [json.loads(row) for row in call("predict", model, str(path), "--format", "jsonl").out.decode().splitlines()]
+    assert call("predict", model, str(path), "--format", "tsv").out == "".join(f"{table}\n" for table in tables)
+    rows = [json.loads(row) for row in call("predict", model, str(path), "--format", "jsonl").out.splitlines()]
     assert [row.pop("text") for row in rows] == [*lines, "\ufffd the"]
     scores = [[score for row in given for score in row.pop("scores")] for given in (rows, answers)]
     assert rows == answers and scores[0] == pytest.approx(scores[1], abs=1e-5)  # batches differ, sums of floats with them
@@ -328,10 +292,10 @@ def test_predict_lines_in_tokens(treebank: Made, call: Call, loaded: Callable[[A
     outcome = call("predict", model, "--tokenized", given=given.encode())
     assert outcome.code == 0
     text = [" ".join(f"{token}/{tag}" for token, tag in zip(a["tokens"], a["tags"], strict=True)) for a in answers]
-    assert outcome.out.decode().splitlines() == text
-    rows = call("predict", model, "--tokenized", "--format", "jsonl", given=given.encode()).out.decode().splitlines()
+    assert outcome.out.splitlines() == text
+    rows = call("predict", model, "--tokenized", "--format", "jsonl", given=given.encode()).out.splitlines()
     assert [json.loads(row) for row in rows] == [{"text": t, **a} for t, a in zip(given.split("\n"), answers, strict=False)]
-    table = call("predict", model, "--tokenized", "--format", "tsv", given=given.encode()).out.decode()
+    table = call("predict", model, "--tokenized", "--format", "tsv", given=given.encode()).out
     assert [row.split("\t")[0] for row in table.split("\n")] == [*words[0], "", "", *words[2], "", ""]
 
 
@@ -390,7 +354,7 @@ def test_conllu_comes_back_but_for_its_tags(
     ]  # fmt: skip
     assert {outcome.code for outcome in outcomes} == {0} and {outcome.err for outcome in outcomes} == {""}
     assert len({outcome.out for outcome in outcomes}) == 1
-    check_filled(given, outcomes[0].out, loaded(treebank.export))
+    check_filled(given, outcomes[0].raw, loaded(treebank.export))
 
 
 @pytest.mark.parametrize("place", [pytest.param("run", marks=pytest.mark.slow), "export"])
@@ -415,7 +379,7 @@ def test_broken_conllu_is_refused_with_its_place(treebank: Made, call: Call, tmp
     path.write_text(text)
     for arguments, given, place in (([str(path)], None, str(path)), ([], text.encode(), "standard input")):
         outcome = call("predict", str(treebank.export), *arguments, "--format", "conllu", given=given)
-        assert (outcome.code, outcome.out) == (2, b"")
+        assert (outcome.code, outcome.out) == (2, "")
         assert outcome.err.splitlines()[0] == f"error: {message.format(place=place)}"
         assert "\nhint: " in outcome.err
 
@@ -442,7 +406,7 @@ def refused(call: Call, data: Path) -> Refusal:
     def called(*settings: str) -> str:
         before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
         outcome = call("run", "small.toml", "--strategy", "cpu", *(word for setting in settings for word in ("--set", setting)))
-        assert (outcome.code, outcome.out) == (2, b""), outcome
+        assert (outcome.code, outcome.out) == (2, ""), outcome
         *_, message, hint = outcome.err.splitlines()
         assert message.startswith("error: ") and hint.startswith("hint: ") and "Traceback" not in outcome.err
         assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
@@ -563,10 +527,10 @@ def test_files_that_are_fine(call: Call, data: Path, kind: str, train: str, vali
 
 def test_a_sentiment_model_takes_no_tokens_and_no_treebank(finished: Place, call: Call) -> None:
     tokens = call("predict", str(finished.export), "--tokenized", given=b"good film\n")
-    assert (tokens.code, tokens.out) == (2, b"")
+    assert (tokens.code, tokens.out) == (2, "")
     assert tokens.err.splitlines()[0] == "error: this model cannot predict texts that come in tokens"
     conllu = call("predict", str(finished.export), "--format", "conllu", given=b"")
-    assert (conllu.code, conllu.out) == (2, b"")
+    assert (conllu.code, conllu.out) == (2, "")
     assert conllu.err.splitlines() == ["error: this model has no --format conllu", "hint: it has: text, jsonl, tsv"]
 
 
@@ -593,5 +557,5 @@ def test_a_run_of_names(names: Made, call: Call, loaded: Callable[[Any], inferen
         row = json.loads(call("predict", str(model), "--tokenized", "--format", "jsonl", given=b"Anna Lee sees Rome .\n").out)
         assert row == {"text": "Anna Lee sees Rome .", **answer}
         outcome = call("predict", str(model), "--format", "conllu", given=GOOD.encode())
-        assert (outcome.code, outcome.out) == (2, b"")
+        assert (outcome.code, outcome.out) == (2, "")
         assert outcome.err.splitlines() == ["error: this model has no --format conllu", "hint: it has: text, jsonl, tsv"]

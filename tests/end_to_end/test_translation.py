@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import json
 import random
 import signal
@@ -12,14 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_tasks import cli, inference
+from nlp_tasks import inference
 from nlp_tasks.data.toy_world.translation import generate
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Call
 
 RECIPE = """
 [task]
@@ -65,15 +66,6 @@ compare = 12
 """
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Outcome]
-
-
 def prepare(folder: Path, kind: str = "transformer") -> Path:
     folder.mkdir(exist_ok=True)
     pairs = list(generate("validation"))
@@ -104,30 +96,6 @@ def finish(folder: Path) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small Transformer, trained, scored and exported by one real process. Treat what it left as read-only."""
     return finish(prepare(tmp_path_factory.mktemp("translation")))
-
-
-@pytest.fixture(scope="module")
-def loaded() -> Callable[[Any], inference.Loaded]:
-    return functools.cache(inference.load)
-
-
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], loaded: Callable[[Any], inference.Loaded]
-) -> Call:
-    """The command line in this process, which has TensorFlow already."""
-    monkeypatch.setattr(inference, "load", loaded)
-
-    def called(*arguments: str, given: bytes = b"") -> Outcome:
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
-            patch.setattr(sys, "argv", ["nlp-tasks", *arguments])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-            cli.main()
-        out, err = capsysbinary.readouterr()
-        assert isinstance(end.value.code, int)
-        return Outcome(end.value.code, out.decode(), err.decode())
-
-    return called
 
 
 # A run

@@ -379,8 +379,8 @@ def test_first_values() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((8, 0, 2, 4), "depth 0 and context 4: expected at least 1"),
-        ((8, 2, 2, 0), "depth 2 and context 0: expected at least 1"),
+        ((8, 0, 2, 4), "depth 0: expected at least 1"),
+        ((8, 2, 2, 0), "context 0: expected at least 1"),
         ((8, 2, 3, 4), "8 units with 3 heads: expected heads of an even number"),
         ((6, 2, 2, 4), "6 units with 2 heads: expected heads of an even number"),
     ],
