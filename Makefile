@@ -3,7 +3,7 @@
 # ARGS=--restart). JOBS=… are the processes of `make test`.
 
 JOBS ?= 2
-SAMPLES := sentiment/sample pos_tagging/sample ner/sample language_modeling/sample
+SAMPLES := sentiment/sample pos_tagging/sample ner/sample language_modeling/sample machine_translation/sample
 
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
@@ -28,6 +28,8 @@ demo: .venv/.installed  ## train, score and export the samples, let one answer, 
 	@echo
 	@$(VENV_PYTHON) -m nlp_tasks generate saved_models/language_modeling-sample --prompt 'the cook that the boys near the ships like' \
 		--max-tokens 24 --temperature 0.7
+	@echo
+	@printf '%s\n' 'Two monks hear three strange boats behind the wall.' | $(VENV_PYTHON) -m nlp_tasks translate saved_models/machine_translation-sample
 	@echo
 	@cat runs/.demo.txt
 

@@ -50,9 +50,7 @@ subwords = 6000
 
 [model]
 {model}
-embedding_dropout = 0.1
 dropout = 0.1
-output_dropout = 0.1
 
 [training]
 epochs = 1000
@@ -64,7 +62,7 @@ clip_norm = 1.0
 glances = 0
 """
 MODELS = {
-    "recurrent": 'kind = "multiplicative"\nembedding = 256\nunits = 256',
+    "recurrent": 'kind = "multiplicative"\nembedding = 256\nunits = 256\nembedding_dropout = 0.1\noutput_dropout = 0.1',
     "transformer": 'kind = "transformer"\nunits = 256\nencoder_depth = 3\ndecoder_depth = 3\nheads = 4\nhidden = 1024',
 }
 SPLITS = {"train": "train", "dev": "val", "test": "test_2016_flickr"}

@@ -377,7 +377,8 @@ class Check:
                 self._refuse("no_rows", "train", "the training data has no rows", 0, [], "is data.train the right file?")
             else:
                 self._judge_others()
-                self._judge_vocabulary(train)
+                if not self._task.open_vocabulary:
+                    self._judge_vocabulary(train)
                 self._judge_labels(train)
                 self._judge_scripts(train)
         self._findings += self._examiner.findings()
@@ -474,7 +475,7 @@ class Check:
                 }
             keys, counts = side.tokens[field_name].result()
             described["distinct"] = len(keys)
-            if name == "train":
+            if name == "train" and field_name in self._vocabulary:
                 described["vocabulary"] = self._vocabulary[field_name]
             if field_name in self._known:
                 described["unknown"] = float(counts[~np.isin(keys, self._known[field_name])].sum() / max(1, counts.sum()))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nlp_tasks.tasks.task import Verb
 
 _LINES = ("text", "jsonl", "tsv")
+_PICTURES = (".png", ".svg", ".pdf")
 
 _INACCESSIBLE = (
     errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG, errno.EEXIST, errno.ENOTDIR,
@@ -348,6 +349,8 @@ def _draw(verb: Verb, answers: list[dict[str, Any]], output: Path, before: int) 
     if not output.parent.is_dir() or output.is_dir():
         reason = "it is a folder" if output.is_dir() else f"no folder {output.parent}"
         raise UserError(f"cannot write {output}: {reason}", "name another place with --output")
+    if output.suffix.lower() not in _PICTURES:
+        raise UserError(f"cannot write {output}: no picture is called so", f"name it with one of {', '.join(_PICTURES)}")
     for number, answer in enumerate(answers, before + 1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
         try:
@@ -370,7 +373,7 @@ def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str) -> None
                 click.echo(document.write(text.kept, answer), nl=False)
 
 
-def _lines(file: str, most: int = 64) -> Iterator[list[str]]:
+def _lines(file: str, most: int = 256) -> Iterator[list[str]]:
     """Lines of a file or of standard input, as many together as are there; bytes that are no UTF-8 become U+FFFD, as in the model."""
     rest = b""
     with click.open_file(file, "rb") as stream:

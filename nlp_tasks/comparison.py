@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -93,7 +93,7 @@ def compare(paths: Sequence[Path]) -> dict[str, Any]:
     contenders.sort(key=lambda contender: contender.scores["scores"][metric], reverse=report.larger_is_better(metric))
     return {
         "task": contenders[0].scores["task"], "headline": metric, "test_examples": contenders[0].scores["counts"]["examples"],
-        "anchors": _anchors(contenders, metric),
+        "anchors": _anchors(contenders, lambda of: of == metric), "other_anchors": _anchors(contenders, lambda of: of != metric),
         "signature": contenders[0].scores["signatures"].get(metric, ""),
         "runs": [_run(contender, metric) for contender in contenders],
         "pairs": [_pair(one, other) for one, other in combinations(contenders, 2)],
@@ -132,9 +132,9 @@ def _run(contender: Contender, metric: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _anchors(contenders: Sequence[Contender], metric: str) -> list[dict[str, Any]]:
-    """The published scores that stand beside any of the runs."""
-    every = [anchor for contender in contenders for anchor in contender.scores["anchor"] if anchor["metric"] == metric]
+def _anchors(contenders: Sequence[Contender], wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
+    """The published scores that stand beside any of the runs, of the metrics that are wanted."""
+    every = [anchor for contender in contenders for anchor in contender.scores["anchor"] if wanted(anchor["metric"])]
     return [anchor for number, anchor in enumerate(every) if anchor not in every[:number]]
 
 
@@ -179,8 +179,20 @@ def run_rows(content: Mapping[str, Any]) -> list[list[str]]:
 
 def published(content: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Names and values of the published scores; ≠ where data, split or metric are others."""
-    factor = 100 if report.is_percent(content["headline"]) else 1
-    return [(("" if a["comparable"] else "≠ ") + a["source"], a["value"] / factor) for a in content["anchors"]]
+    return [(report.source(a), report.published(a)) for a in content["anchors"]]
+
+
+def other_rows(content: Mapping[str, Any]) -> list[list[str]]:
+    """Published scores of other metrics than the headline, each beside those of the runs."""
+    return [
+        [report.source(a), a["metric"], report.shown(a["metric"], report.published(a)),
+         *(report.with_interval(a["metric"], run) if a["metric"] in run["scores"] else "–" for run in content["runs"])]
+        for a in content["other_anchors"]
+    ]  # fmt: skip
+
+
+def other_header(content: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("published elsewhere", "metric", "published", *(run["name"] for run in content["runs"]))
 
 
 def pair_rows(content: Mapping[str, Any]) -> list[list[str]]:
@@ -207,6 +219,7 @@ def as_text(content: Mapping[str, Any]) -> str:
         title,
         report.table(run_rows(content), RUN_HEADER, right=(3, 4, 5, 6, 7)),
         "\n".join(f"published  {report.shown(content['headline'], value)}  {name}" for name, value in published(content)),
+        report.table(other_rows(content), other_header(content)) if content["other_anchors"] else "",
         report.table(pair_rows(content), PAIR_HEADER),
         report.signature_lines([(content["headline"], content["signature"])]),
     ]))  # fmt: skip
@@ -219,4 +232,4 @@ def as_page(content: Mapping[str, Any]) -> str:
     rows += [{"name": name, "note": "published", "kind": "anchor", "score": value} for name, value in published(content)]
     return page.render("compare.html", title=f"{len(rows)} runs of {content['task']}", metric=metric.replace("_", " "), content=content,
                        chart=page.scale(rows, metric), runs=run_rows(content), run_header=RUN_HEADER, pairs=pair_rows(content),
-                       pair_header=PAIR_HEADER)  # fmt: skip
+                       pair_header=PAIR_HEADER, others=other_rows(content), other_header=other_header(content))  # fmt: skip

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -132,7 +132,9 @@ def _where(running: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.reshape(running, shape), new, old)
 
 
-def greedy(step: Step, begin: int, end: int, state: Any, limits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def greedy(
+    step: Step, begin: int, end: int, state: Any, limits: tf.Tensor, never: Sequence[int] = ()
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Always the most probable token, up to the end.
 
     Args:
@@ -140,6 +142,7 @@ def greedy(step: Step, begin: int, end: int, state: Any, limits: tf.Tensor) -> t
         begin, end: ids of the token before the first, and of that after the last.
         state: that of the model at the beginning.
         limits: `<int32>[rows]`, at least 1: so many tokens at most, the end included, which is forced there.
+        never: ids that are not written, whatever their probability.
 
     Returns:
         `<int32>[rows, longest]` without the end, padded by 0, and log probabilities `<float32>[rows]`, that of the end included.
@@ -151,7 +154,9 @@ def greedy(step: Step, begin: int, end: int, state: Any, limits: tf.Tensor) -> t
     def body(t: tf.Tensor, tokens: tf.Tensor, running: tf.Tensor, total: tf.Tensor, written: tf.Tensor, *flat: tf.Tensor) -> Any:
         log_probabilities, following = step(tokens, tf.nest.pack_sequence_as(state, flat))
         log_probabilities = tf.cast(log_probabilities, tf.float32)
-        chosen = tf.where(t + 1 < limits, tf.argmax(log_probabilities, 1, tf.int32), end)
+        found, ids = tf.math.top_k(log_probabilities, 1 + len(never))
+        best = tf.argmax(tf.where(_is_any(ids, never), NEVER, found), 1)
+        chosen = tf.where(t + 1 < limits, tf.gather(ids, best, batch_dims=1), end)
         total += tf.where(running, tf.gather(log_probabilities, chosen, batch_dims=1), 0.0)
         running &= chosen != end
         written = tf.where((places == t) & running[:, None], chosen[:, None], written)
@@ -175,7 +180,10 @@ def length_penalty(lengths: tf.Tensor, alpha: float) -> tf.Tensor:
     return ((5 + tf.cast(lengths, tf.float32)) / 6) ** alpha
 
 
-def beam(step: Step, begin: int, end: int, state: State, limits: tf.Tensor, widths: tf.Tensor, *, alpha: float) -> Hypotheses:
+def beam(
+    step: Step, begin: int, end: int, state: State, limits: tf.Tensor, widths: tf.Tensor, *, alpha: float,
+    never: Sequence[int] = (),
+) -> Hypotheses:  # fmt: skip
     """The most probable sequences by beam search, with the score log p / length penalty, in which the length counts the end.
 
     Of each row as many hypotheses are kept alive as its width says. One has come to its end where that is among the best continuations,
@@ -189,6 +197,7 @@ def beam(step: Step, begin: int, end: int, state: State, limits: tf.Tensor, widt
         limits: `<int32>[rows]`, at least 1: so many tokens at most, the end included, which is forced there.
         widths: `<int32>[rows]`, at least 1.
         alpha: of the length penalty; 0: none.
+        never: ids that are not written, whatever their probability.
 
     Returns:
         as many lanes as the largest width.
@@ -211,12 +220,17 @@ def beam(step: Step, begin: int, end: int, state: State, limits: tf.Tensor, widt
     ) -> Any:
         log_probabilities, following = step(tokens, tf.nest.pack_sequence_as(state, flat))
         size = log_probabilities.shape[-1] or tf.shape(log_probabilities)[-1]
-        each = tf.reshape(tf.cast(log_probabilities, tf.float32), [rows, lanes, size])
-        last = (t + 1 >= limits)[:, None, None] & (tf.range(size) != end)
-        totals = tf.reshape(alive[:, :, None] + tf.where(last, NEVER, each), [rows, lanes * size])
+        # Of each hypothesis so many are enough: the best of all are among them.
+        count = tf.minimum(2 * lanes + len(never), size)
+        each, ids = largest(tf.cast(log_probabilities, tf.float32), count)
+        each = tf.where(_is_any(ids, never), NEVER, each)
+        forced = tf.repeat(t + 1 >= limits, lanes)[:, None]
+        the_end = tf.where(tf.range(count) == 0, tf.cast(log_probabilities, tf.float32)[:, end, None], NEVER)
+        each, ids = tf.where(forced, the_end, each), tf.where(forced, end, ids)
+        totals = tf.reshape(alive[:, :, None] + tf.reshape(each, [rows, lanes, count]), [rows, lanes * count])
         candidates, place = tf.math.top_k(totals, 2 * lanes)
         candidates = tf.where(among & (candidates > NEVER / 2) & ~done[:, None], candidates, NEVER)
-        parents, chosen = place // size, place % size
+        parents, chosen = place // count, tf.gather(tf.reshape(ids, [rows, lanes * count]), place, batch_dims=1)
         ends = chosen == end
         before = tf.gather(written, parents, batch_dims=1)
 
@@ -249,6 +263,41 @@ def beam(step: Step, begin: int, end: int, state: State, limits: tf.Tensor, widt
     first = (tf.constant(0), tokens, alive, none.ids, none, tf.fill([rows], False), *flat)
     shapes = (*tf.nest.map_structure(lambda part: part.shape, first[:6]), *map(_growing, flat))
     *_, found, _ = tf.while_loop(lambda t, *rest: ~tf.reduce_all(rest[4]), body, first, shapes)[:6]
+    return found
+
+
+PIECE = 64
+"""Of a row so many neighbours stand for themselves until it is known that one of them is among the largest."""
+
+
+def largest(values: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`tf.math.top_k` of rows with many values, twice as fast: only those neighbours are sorted whose largest is among the largest.
+
+    Args:
+        values: `<float>[rows, size]`.
+        count: `<int32>`, at most `size`.
+
+    Returns:
+        the largest, and their places `<int32>`, each `[rows, count]`; of equal ones the first, as `tf.math.top_k` has it.
+    """
+    size = values.shape[-1]
+    if size is None or size < 8 * PIECE:
+        return tf.math.top_k(values, count)
+    if room := -size % PIECE:
+        values = tf.pad(values, [[0, 0], [0, room]], constant_values=values.dtype.min)
+    pieces = (size + room) // PIECE
+    apart = tf.reshape(values, [-1, pieces, PIECE])
+    kept = tf.minimum(count, pieces)
+    _, where = tf.math.top_k(tf.reduce_max(apart, 2), kept)
+    where = tf.sort(where, 1)  # so that of equal values the first is found
+    found, place = tf.math.top_k(tf.reshape(tf.gather(apart, where, batch_dims=1), [-1, kept * PIECE]), count)
+    return found, tf.gather(where, place // PIECE, batch_dims=1) * PIECE + place % PIECE
+
+
+def _is_any(ids: tf.Tensor, of: Sequence[int]) -> tf.Tensor:
+    found = tf.zeros(tf.shape(ids), tf.bool)
+    for one in of:
+        found |= ids == one
     return found
 
 

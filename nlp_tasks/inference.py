@@ -18,8 +18,9 @@ from nlp_tasks.training import build, load_weights
 
 Answer = Callable[..., dict[str, tf.Tensor]]
 
-CHARACTERS = 65_536
-"""Texts are answered together up to so many characters, each as long as the longest: attention takes memory by its square."""
+CHARACTERS, SQUARED = 1 << 16, 1 << 27
+"""Texts are answered together up to so many characters, each as long as the longest, and up to so many of their squares, which the
+memory of attention grows with."""
 
 
 class Loaded:
@@ -83,7 +84,10 @@ def _batches(order: Sequence[int], sizes: Sequence[int], most: int) -> Iterator[
     first = 0
     while first < len(order) or not first:
         count = most
-        while order and count > 1 and count * sizes[order[min(first + count, len(order)) - 1]] > CHARACTERS:
+        while order and count > 1:
+            longest = sizes[order[min(first + count, len(order)) - 1]]
+            if count * longest <= CHARACTERS and count * longest**2 <= SQUARED:
+                break
             count //= 2
         yield order[first : first + count]
         first += count

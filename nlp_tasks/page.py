@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from nlp_tasks.errors import UserError
-from nlp_tasks.report import counted, curves, difference_text, is_percent, short_place, shown, split_rows, with_interval
+from nlp_tasks.report import (
+    counted,
+    curves,
+    difference_text,
+    is_percent,
+    published,
+    short_place,
+    shown,
+    source,
+    split_rows,
+    with_interval,
+)  # fmt: skip
 
 WORST = 30
 """So many wrong answers are shown."""
@@ -62,10 +73,11 @@ def report(folder: Path) -> str:
         headline={"value": _value(metric, scores), "interval": _interval(metric, scores), "metric": _words(metric),
                   "examples": f"{scores['counts']['examples']:,}", "signature": scores["signatures"].get(metric, "")},
         beside=_beside(metric, scores),
+        others=[_beside(of, scores) | {"title": _words(of)} for of in dict.fromkeys(a["metric"] for a in scores["anchor"]) if of != metric],
         difference=f"The difference to the baseline is {difference_text(baseline['difference'][metric], metric)} on the same examples "
                    "(paired bootstrap)." if baseline and metric in baseline.get("difference", {}) else "",
         copies=_copies(metric, scores),
-        anchors_differ=any(not anchor["comparable"] for anchor in scores["anchor"] if anchor["metric"] == metric),
+        anchors_differ=any(not anchor["comparable"] for anchor in scores["anchor"]),
         trained=_trained(scores, exported, resolved),
         learning=_learning(folder / "history.csv"),
         has_baseline=bool(baseline),
@@ -153,27 +165,23 @@ def _ticks(low: float, high: float, factor: float = 1, most: int = 5) -> list[fl
 
 
 def _beside(metric: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = [
-        {"name": "this model", "kind": "model", "score": scores["scores"][metric], "interval": scores["intervals"].get(metric)}
-    ]
+    """The scores of a metric: this model's, the baseline's, published ones."""
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, kind: str, of: Mapping[str, Any], note: str = "") -> None:
+        if metric in of["scores"]:
+            score, interval = of["scores"][metric], of["intervals"].get(metric)
+            rows.append({"name": name, "kind": kind, "note": note, "score": score, "interval": interval})
+
+    add("this model", "model", scores)
     if less := scores.get("without_copies"):
         note = f"without {less['left_out']:,} test examples that train has too"
-        rows.append({"name": "this model", "note": note, "kind": "model", "score": less["scores"][metric],
-                     "interval": less["intervals"].get(metric)})  # fmt: skip
+        add("this model", "model", less, note)
     if baseline := scores["baseline"]:
-        rows.append({"name": baseline["name"], "note": "baseline", "kind": "other", "score": baseline["scores"][metric],
-                     "interval": baseline["intervals"].get(metric)})  # fmt: skip
+        add(baseline["name"], "other", baseline, "baseline")
     for anchor in scores["anchor"]:
         if anchor["metric"] == metric:
-            value = anchor["value"] / (100 if is_percent(metric) else 1)
-            rows.append(
-                {
-                    "name": ("" if anchor["comparable"] else "≠ ") + anchor["source"],
-                    "note": "published",
-                    "kind": "anchor",
-                    "score": value,
-                }
-            )
+            rows.append({"name": source(anchor), "kind": "anchor", "note": "published", "score": published(anchor)})
     return scale(rows, metric)
 
 

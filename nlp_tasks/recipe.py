@@ -184,6 +184,14 @@ def check_heads(model: Any) -> None:
                         f"make model.units a multiple of {2 * model.heads}, or change model.heads")  # fmt: skip
 
 
+def check_unused(name: str, section: Section, unused: Iterable[str], where: str) -> None:
+    """Raises UserError where a section sets what has no effect; a setting that is as by default may be there."""
+    for field in msgspec.structs.fields(section):
+        value = getattr(section, field.name)
+        if field.name in unused and value != field.default:
+            raise UserError(f"{name}.{field.name} = {json.dumps(value)} has no effect with {where}", "leave it out")
+
+
 def folder() -> Path:
     """The folder of the recipes that come with the package: inside it in a wheel, `tasks/` beside it in a checkout."""
     package = Path(__file__).resolve().parent

@@ -50,6 +50,16 @@ def shown(metric: str, value: float) -> str:
     return f"{value:.2f}" if is_points(metric) else f"{value:.4f}"
 
 
+def published(anchor: Mapping[str, Any]) -> float:
+    """The value of an `[[anchor]]` as we count it: percents are written as such there."""
+    return anchor["value"] / (100 if is_percent(anchor["metric"]) else 1)
+
+
+def source(anchor: Mapping[str, Any]) -> str:
+    """Where a published score comes from, ≠ where its data, split or metric is another."""
+    return ("" if anchor["comparable"] else "≠ ") + anchor["source"]
+
+
 def difference_text(difference: Sequence[float], metric: str) -> str:
     """`"+4.43 [+3.90, +4.95] points"`: a difference with its interval."""
     factor, digits, unit = (100, 2, " points") if is_percent(metric) else (1, 2, " points") if is_points(metric) else (1, 4, "")
@@ -190,7 +200,8 @@ def split_rows(splits: Mapping[str, Any]) -> list[list[str]]:
 def _split_table(splits: Mapping[str, Any]) -> str:
     text = table(split_rows(splits), SPLIT_HEADER, right=(1, 3, 4, 5, 6, 7, 8, 9)) if splits else ""
     for name, content in splits.get("train", {}).get("fields", {}).items():
-        text += f"\n\nvocabulary of {name}: {content['vocabulary']:,} of the {content['distinct']:,} different ones in train"
+        kept = f"{content['vocabulary']:,} of the " if "vocabulary" in content else "open, "
+        text += f"\n\nvocabulary of {name}: {kept}{content['distinct']:,} different ones in train"
     return text
 
 
@@ -234,11 +245,11 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Writes a PNG beside, then renames."""
+    """Writes a picture, as its ending says, beside, then renames."""
     from matplotlib import pyplot
 
     beside = path.with_name(f".{path.name}.partial")
-    figure.savefig(beside, dpi=130, format="png")
+    figure.savefig(beside, dpi=130, format=path.suffix[1:].lower())
     pyplot.close(figure)
     os.replace(beside, path)
 

@@ -37,6 +37,8 @@ from nlp_tasks.training import Trainer, mark_counted
 
 BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
 """What a run folder may hold before it has its identity.json."""
+LONGEST = 2000
+"""So many characters, or tokens, of a text are compared at most when an export is checked: all are answered in one batch."""
 
 
 class Run:
@@ -420,7 +422,7 @@ class Run:
     def _export(self, folder: Path) -> Path:
         _, task, model = inference.load_run(folder)
         examples = chain(self._examples(task, "test"), self._examples(task, "train"))  # a small test split is filled up
-        samples = [example.inputs for example in islice(examples, self.recipe.export.compare)]
+        samples = [tuple(given[:LONGEST] for given in example.inputs) for example in islice(examples, self.recipe.export.compare)]
         width = len(samples[0])
         samples += [("",) * width, ("é 👍🏽 你好",) * width]
         shown = [sample[: len(export.specs(task, model)["serving_default"])] for sample in samples[:3]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -375,24 +376,32 @@ def minimal_pairs(preferred: np.ndarray, kinds: Sequence[str], distances: np.nda
     )
 
 
-def bleu(references: Sequence[str], answers: Sequence[str]) -> float:
+def bleu(references: Sequence[str], answers: Sequence[str], language: str = "") -> float:
     """Corpus BLEU of detokenised text as sacrebleu counts it: 0 to 100 (Papineni 2002; Post 2018)."""
     from sacrebleu.metrics import BLEU
 
-    return BLEU().corpus_score(list(answers), [_same_length(references, answers)]).score
+    return BLEU(tokenize=_bleu_tokens(language)).corpus_score(list(answers), [_same_length(references, answers)]).score
 
 
-def translation(results: Sequence[Mapping[str, Any]]) -> Scores:
+def _bleu_tokens(language: str) -> str:
+    """What BLEU counts in a language, as sacrebleu calls it: of one that is written without spaces, characters."""
+    code = re.split("[-_]", language.lower())[0]
+    return "zh" if code == "zh" else "char" if code in ("ja", "th", "lo", "km", "my") else "13a"
+
+
+def translation(results: Sequence[Mapping[str, Any]], language: str = "") -> Scores:
     """BLEU and chrF of detokenised text, BLEU by length, and loss and perplexity of the references where a model gives them.
 
     Args:
         results: of each example its "text", "gold" translation, "answer", "length" (words of the text), and with a model "loss" (-log p of
             the gold translation, its end included) and "tokens" (of how many).
+        language: of the translations, such as "de"; it decides what BLEU counts.
     """
     from sacrebleu.metrics import BLEU, CHRF
 
     gold, answers = [result["gold"] for result in results], [result["answer"] for result in results]
-    cased, lowered, chrf = BLEU(), BLEU(lowercase=True), CHRF()
+    tokens_of = _bleu_tokens(language)
+    cased, lowered, chrf = BLEU(tokenize=tokens_of), BLEU(lowercase=True, tokenize=tokens_of), CHRF()
     measured = {"bleu": cased, "bleu_tok_lc": lowered, "chrf": chrf}
     statistics = {name: _statistics(metric, gold, answers) for name, metric in measured.items()}
     values = {name: _corpus(metric, statistics[name].sum(0)) for name, metric in measured.items()}

@@ -164,7 +164,7 @@ class Trainer:
                 self._step(batch)
                 progress.advance(note=self._note())
                 if position.batch in marks or self.model.stop_training:
-                    self._evaluation()
+                    self._evaluation(position.epoch + position.batch / len(batches))
                     position.stopped |= self.model.stop_training
                 if position.batch == len(batches) or position.stopped:
                     position.epoch, position.batch = position.epoch + 1, 0
@@ -267,14 +267,13 @@ class Trainer:
             step, peak=training.learning_rate, warmup_steps=training.warmup_steps, decay=training.decay, total_steps=total_steps
         )
 
-    def _evaluation(self) -> None:
-        """Looks at the validation data, notes it in the history, keeps what is needed for choosing."""
+    def _evaluation(self, epoch: float) -> None:
+        """Looks at the validation data after so many epochs, notes it in the history, keeps what is needed for choosing."""
         position = self.position
         values = self.evaluate(self.validation) | {f"validation_{name}": value for name, value in self._glance().items()}
         watched = f"validation_{self.training.watch}"
         self._check_finite(self._lengths[id(self.validation)], {"validation loss": values["validation_loss"]})
         rate = float(self._learning_rate(tf.constant(position.step, tf.int64)))
-        epoch = position.epoch + position.batch / self.steps_per_epoch
         row = {"epoch": round(epoch, 4), "step": position.step, "learning_rate": rate, **position.sums.means(), **values}
         position.history.append(row)
         position.sums = Sums()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nlp_tasks import cli, comparison, scores
+from nlp_tasks import cli, comparison, report, scores
 from nlp_tasks.errors import UserError
 
 EXAMPLES = 200
@@ -243,6 +243,10 @@ def test_published_scores_stand_once_below_the_runs(tmp_path: Path) -> None:
     text, page = comparison.as_text(content), comparison.as_page(content)
     assert "published  88.10  CNN (Kim 2014)" in text and "published  91.50  ≠ elsewhere" in text
     assert "CNN (Kim 2014)" in page and "≠ elsewhere" in page and "CNN" not in "".join(map(str, comparison.run_rows(content)))
+    (row,) = comparison.other_rows(content)
+    assert row[:3] == ["CNN (Kim 2014)", "macro_f1", "88.10"]
+    assert row[3:] == [report.with_interval("macro_f1", run) for run in content["runs"]]
+    assert "published elsewhere" in text and "Published scores of other metrics" in page
 
 
 def test_scores_without_a_test_by_example_show_none(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from nlp_tasks.decoding import Hypotheses, Sampling, State, beam, choose, greedy, sample
+from nlp_tasks.decoding import Hypotheses, Sampling, State, beam, choose, greedy, largest, sample
 from nlp_tasks.layers.dropout import random_bits, random_bits_of_rows
 
 Array = np.ndarray
@@ -465,6 +465,39 @@ def test_the_end_is_forced_at_the_limit() -> None:
     assert [max(map(len, texts(found, row))) for row in range(3)] == [0, 1, 2]
     there = (found.scores.numpy() > -1e8).sum(1).tolist()
     assert there == [1, 3, 4], "of one token there is one sequence, of two there are three"
+
+
+def test_what_is_never_written() -> None:
+    """As if it had no probability, in all of the beam and at the end of a row."""
+    banned = END + 2
+    table, tensor = history_model(5, seed=11)
+    without = np.array(table)
+    without[..., banned] = -1e9
+    limits, widths = [6, 6, 6, 1, 2], [3, 1, 4, 2, 2]
+    found = beam(
+        history_step(tensor, 4), 1, END, State(started(5, 4), ()), tf.constant(limits), tf.constant(widths), alpha=1.0, never=(0, banned)
+    )  # fmt: skip
+    expected = searched(tf.constant(without, tensor.dtype), limits, widths)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-6)
+    assert banned not in found.ids.numpy() and banned in searched(tensor, limits, widths).ids.numpy()
+    ids, _ = greedy(history_step(tensor, 1), 1, END, started(5, 1), tf.constant(limits), (0, banned))
+    same, _ = greedy(history_step(tf.constant(without, tensor.dtype), 1), 1, END, started(5, 1), tf.constant(limits))
+    np.testing.assert_array_equal(ids, same)
+
+
+@pytest.mark.parametrize("size", [7, 511, 512, 1000, 8000])
+@pytest.mark.parametrize("count", [1, 6, 300])
+def test_the_largest_are_those_of_a_sort(size: int, count: int) -> None:
+    draw = np.random.default_rng(size + count)
+    values = draw.normal(size=(9, size)).astype(np.float32).round(1)  # many are equal
+    values[0, -3:], values[1], values[2, 64:128] = 9.0, -1e9, 8.0
+    count = min(count, size)
+    for function in (largest, tf.function(largest, autograph=False)):
+        found, places = function(tf.constant(values), tf.constant(count))
+        order = np.argsort(-values, 1, kind="stable")[:, :count]
+        np.testing.assert_array_equal(places, order)
+        np.testing.assert_array_equal(found, np.take_along_axis(values, order, 1))
 
 
 def test_a_search_in_a_graph_of_no_rows_and_of_unknown_shapes() -> None:

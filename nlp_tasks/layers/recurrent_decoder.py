@@ -51,7 +51,8 @@ class AdditiveScore(keras.layers.Layer):
     def call(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         kernel, vector = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.vector)
         projected = tf.reshape(tf.matmul(_flat(queries), kernel), [tf.shape(queries)[0], -1, 1, self.units])
-        return tf.reduce_sum(tf.tanh(projected + keys[:, None]) * vector, -1)
+        compared = tf.tanh(projected + keys[:, None])
+        return tf.reshape(tf.matmul(_flat(compared), vector[:, None]), tf.shape(compared)[:-1])  # no array of products in between
 
 
 class MultiplicativeScore(keras.layers.Layer):

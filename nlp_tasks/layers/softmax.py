@@ -91,7 +91,7 @@ class FullSoftmax(keras.layers.Layer):
 
     def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
         logits = tf.matmul(hidden, tf.cast(self.table, hidden.dtype), transpose_b=True)
-        return _masked(tf.cast(logits, self.bias.value.dtype) + self.bias.value)
+        return tf.cast(logits, self.bias.value.dtype) + _masked(self.bias.value)
 
 
 class SampledSoftmax(FullSoftmax):
@@ -213,7 +213,7 @@ class AdaptiveSoftmax(FullSoftmax):
         dtype = self.bias.value.dtype
         # Gathered, not sliced: the gradient then is of these rows alone.
         table = tf.gather(self.table, tf.range(self.ends[0])) if self.tied else self.table
-        logits = _masked(tf.cast(tf.matmul(hidden, tf.cast(table, hidden.dtype), transpose_b=True), dtype) + self.bias.value)
+        logits = tf.cast(tf.matmul(hidden, tf.cast(table, hidden.dtype), transpose_b=True), dtype) + _masked(self.bias.value)
         if not self.clusters:
             return logits
         clusters = tf.matmul(hidden, tf.cast(self.cluster_kernel.value, hidden.dtype))
@@ -225,10 +225,9 @@ class AdaptiveSoftmax(FullSoftmax):
         return tf.cast(tf.matmul(projected, tf.cast(up.value, hidden.dtype), transpose_b=True), self.bias.value.dtype)
 
 
-def _masked(logits: tf.Tensor) -> tf.Tensor:
-    """Padding has no probability."""
-    never = tf.constant([NEVER], logits.dtype)
-    return logits + tf.concat([never, tf.zeros([tf.shape(logits)[1] - 1], logits.dtype)], 0)
+def _masked(bias: tf.Tensor) -> tf.Tensor:
+    """`<float>[size]` with that of padding, which has no probability. Added to the bias, not to the logits: a pass less over them."""
+    return tf.concat([tf.constant([NEVER], bias.dtype), bias[1:]], 0)
 
 
 def _uniform() -> Any:

@@ -212,6 +212,9 @@ class Task(ABC):
     independent: ClassVar[bool] = True
     """Whether examples stand for themselves, so that equal ones are worth telling; the pieces of one text do not."""
 
+    open_vocabulary: ClassVar[bool] = False
+    """Whether the model reads what training lacks as well, from subwords: then no share of the tokens is unknown to it."""
+
     refuses_unseen: ClassVar[bool] = False
     """Whether a label that training lacks is refused in other splits; otherwise it counts as wrong."""
 

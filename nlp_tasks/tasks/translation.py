@@ -24,7 +24,7 @@ from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
-from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_heads
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_heads, check_unused
 from nlp_tasks.tasks import translation_baselines
 from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task
 from nlp_tasks.tasks.translation_verbs import verbs
@@ -43,6 +43,9 @@ else:
     decoding, layers, scores = lazy("nlp_tasks.decoding"), lazy("nlp_tasks.layers"), lazy("nlp_tasks.scores")
     ragged, subwords = lazy("nlp_tasks.text.ragged"), lazy("nlp_tasks.text.subwords")
 
+OTHERS = ("embedding", "cell", "embedding_dropout", "output_dropout")
+TRANSFORMERS = ("heads", "hidden")
+"""Settings of a model that only recurrent networks, and only a Transformer have."""
 SHORT = 20
 """Texts of fewer characters may be of any length beside each other."""
 
@@ -53,7 +56,8 @@ class Data(recipe.Data, frozen=True, kw_only=True):
     a column for each language.
 
     longest: pairs with more characters on a side are no training data.
-    ratio: nor are those with a side that has so many times as many characters as the other.
+    ratio: nor are those with a side that is so many times as long as the other, in characters as in bytes of UTF-8: a Chinese text has
+        few characters, a Hindi one many bytes.
     """
 
     source_language: str = ""
@@ -138,6 +142,7 @@ class Translation(Task):
     recipe_type = Recipe
     scored = "score"
     headline = "bleu"
+    open_vocabulary = True
     order: ClassVar[tuple[str, ...]] = ("source", "target")
 
     def __init__(self, recipe: recipe.Recipe) -> None:
@@ -148,6 +153,15 @@ class Translation(Task):
         if options.feeding and options.kind != "multiplicative":
             raise UserError(
                 f'model.feeding = true with model.kind = "{options.kind}"', 'only "multiplicative" attention feeds what it found'
+            )
+        check_unused(
+            "model", options, OTHERS if options.kind == "transformer" else TRANSFORMERS, f'model.kind = "{options.kind}"'
+        )
+        check_unused("text", self.recipe.text, ("blank", "minimum_count", "vocabulary_size"), "subwords")
+        check_unused("training", self.recipe.training, ("buckets",), "pairs, whose batches are planned by both lengths")
+        if self.recipe.training.compile:
+            raise UserError(
+                "training.compile = true: batches of pairs have many shapes, and XLA would compile each of them", "leave it out"
             )
 
     @property
@@ -189,12 +203,14 @@ class Translation(Task):
 
     def unfit(self, example: Pair) -> str:
         data = self.recipe.data
-        short, long = sorted(map(len, map(str.strip, example.inputs)))
+        texts = [text.strip() for text in example.inputs]
+        short, long = sorted(map(len, texts))
         if not short:
             return "an empty side"
         if long > data.longest:
             return f"a side of more than {data.longest:,} characters"
-        if long > SHORT and long >= data.ratio * short:
+        sizes = sorted(len(text.encode()) for text in texts)
+        if long > SHORT and long >= data.ratio * short and sizes[1] >= data.ratio * sizes[0]:
             return f"a side {data.ratio:g} times as long as the other"
         return ""
 
@@ -337,12 +353,17 @@ class Translation(Task):
 
     def _searched(self, model: Any, texts: tf.Tensor, widths: tf.Tensor) -> decoding.Hypotheses:
         options = self.recipe.decoding
-        source, lengths = _padded(self.encode(texts)["source"])
+        source, lengths = self._sources(texts)
         lanes = tf.reduce_max(tf.concat([widths, [1]], 0))
         step, state = self._begun(model, source, lengths, lanes)
         return decoding.beam(
-            step, subwords.BEGIN, subwords.END, state, self._limits(lengths), widths, alpha=options.length_penalty
-        )
+            step, subwords.BEGIN, subwords.END, state, self._limits(lengths), widths, alpha=options.length_penalty,
+            never=subwords.NEVER_WRITTEN,
+        )  # fmt: skip
+
+    def _sources(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Padded ids and lengths; a text of spaces is as empty as one of nothing."""
+        return _padded(self.encode(tf.where(tf.strings.strip(texts) == "", "", texts))["source"])
 
     def _limits(self, lengths: tf.Tensor) -> tf.Tensor:
         """How many tokens a translation has at most, its end included: that of nothing has none but its end."""
@@ -469,9 +490,10 @@ class Translation(Task):
         @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
         def translated(texts: tf.Tensor) -> tf.Tensor:
             with layers.recurrent_path("auto", gradient=False):
-                source, lengths = _padded(self.encode(texts)["source"])
+                source, lengths = self._sources(texts)
                 step, state = self._begun(model, source, lengths, tf.constant(1))
-                ids, _ = decoding.greedy(step, subwords.BEGIN, subwords.END, state, self._limits(lengths))
+                limits, never = self._limits(lengths), subwords.NEVER_WRITTEN
+                ids, _ = decoding.greedy(step, subwords.BEGIN, subwords.END, state, limits, never)
                 return self.target.decode(ids)
 
         ordered = sorted(chosen, key=lambda pair: len(pair.inputs[0]))
@@ -479,7 +501,7 @@ class Translation(Task):
 
         def measured() -> dict[str, float]:
             answers = [text.decode() for part in parts for text in translated([pair.inputs[0] for pair in part]).numpy()]
-            return {"greedy_bleu": scores.bleu([pair.target for pair in ordered], answers)}
+            return {"greedy_bleu": scores.bleu([pair.target for pair in ordered], answers, self.recipe.data.target_language)}
 
         return measured
 
@@ -495,12 +517,12 @@ class Translation(Task):
         ]  # fmt: skip
 
     def score(self, results: Sequence[dict[str, Any]]) -> Scores:
-        return scores.translation(results)
+        return scores.translation(results, self.recipe.data.target_language)
 
     def baseline(self, examples: Callable[[str], Iterator[Pair]], test: Sequence[Pair]) -> tuple[str, Scores]:
         """Each word by its most probable translation, learned by IBM model 1; or the source itself, where that is the better score."""
-        train = [pair.inputs for pair in examples("train")]
-        dictionary = translation_baselines.dictionary(train)
+        train = islice((pair.inputs for pair in examples("train")), translation_baselines.MOST)
+        dictionary = translation_baselines.dictionary(list(train))
         named = {"each word by IBM model 1": dictionary, "the source itself": lambda text: text}
         held_out = list(examples("validation"))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 ROUNDS = 5
 MOST = 50_000
-"""So many pairs are learned from, the first ones."""
+"""So many pairs are enough to learn from."""
 LONGEST = 60
 """Pairs with a side of more words are left out."""
 
@@ -26,7 +26,7 @@ def dictionary(pairs: Sequence[tuple[str, str]]) -> Callable[[str], str]:
 
     Punctuation is learned like a word. A source word may best be left out: it is where nothing has its translation as its best.
     """
-    split = [(words(source), words(target)) for source, target in pairs[:MOST]]
+    split = [(words(source), words(target)) for source, target in pairs]
     split = [(s, t) for s, t in split if 0 < len(s) <= LONGEST and 0 < len(t) <= LONGEST]
     if not split:
         return lambda text: text

@@ -13,6 +13,8 @@ from nlp_tasks.tasks.task import Inputs, Verb
 
 SPACE = "▁"
 """Begins the first piece of a word."""
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+"""Thai, Lao, Burmese, Khmer, kana, ideographs: a piece of them is shown as a word, since no space says where words begin."""
 
 
 def verbs(beam: int, *, attends: bool) -> tuple[Verb, ...]:
@@ -91,7 +93,7 @@ def _words(pieces: list[str]) -> tuple[list[str], list[int]]:
     words: list[str] = []
     sizes: list[int] = []
     for piece in pieces:
-        if not words or piece.startswith(SPACE) or piece == "</s>":
+        if not words or piece.startswith(SPACE) or UNSPACED.match(piece) or piece == "</s>":
             words.append("")
             sizes.append(0)
         words[-1] += piece.removeprefix(SPACE)

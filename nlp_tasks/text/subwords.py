@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from nlp_tasks.errors import UserError
 
-PADDING, BEGIN, END = 0, 1, 2
-_UNKNOWN = 3  # the library wants one; what is unknown is written in bytes
+PADDING, BEGIN, END, UNKNOWN = 0, 1, 2, 3
+NEVER_WRITTEN = (PADDING, BEGIN, UNKNOWN)
+"""No text has them: the library wants an id for the unknown, which is written in bytes here."""
 _FIRST_BYTE, _FIRST_PIECE = 4, 260
 SPACE = "▁"
 LEARNED_FROM = 2_000_000
@@ -44,7 +45,7 @@ def learn(texts: Iterable[str], size: int) -> bytes:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=given, model_writer=model, model_type="bpe", vocab_size=size, hard_vocab_limit=False,
             character_coverage=1.0, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
-            pad_id=PADDING, bos_id=BEGIN, eos_id=END, unk_id=_UNKNOWN, num_threads=1, minloglevel=2, max_sentence_length=1 << 20,
+            pad_id=PADDING, bos_id=BEGIN, eos_id=END, unk_id=UNKNOWN, num_threads=1, minloglevel=2, max_sentence_length=1 << 20,
         )  # fmt: skip
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2]

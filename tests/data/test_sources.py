@@ -175,7 +175,7 @@ def test_an_unknown_split_is_refused(data_dir: str) -> None:
 def test_an_unknown_column_is_refused(data_dir: str) -> None:
     error = refusal(found, catalogue("made_up/plain", data_dir, {"text": ("review",), "label": ("label",)}), "train")
     assert error.message == "data set 'made_up/plain' has no column for text: it has idx, label, sentence"
-    assert "text_column" in error.hint
+    assert error.hint == "call the column for text 'review', or say in [data] what it is called"
 
 
 def test_withheld_labels_are_refused(data_dir: str) -> None:
@@ -217,6 +217,25 @@ def test_sequences_become_tuples(tmp_path: Path) -> None:
         (("é", "b"), ("VERB", "NOUN"), f"{place}:1"), ((), (), f"{place}:2"), (("",), ("VERB",), f"{place}:3"),
     ]  # fmt: skip
     assert "tfds:made_up/tagged/blind:1: the label is withheld" in refusal(tagged, source, "blind").message
+
+
+def test_columns_inside_others_have_a_path(tmp_path: Path) -> None:
+    """As SQuAD's answers."""
+    text = tfds.features.Text()
+    answers = tfds.features.Sequence({"text": text, "answer_start": np.int32})
+    features = tfds.features.FeaturesDict({"context": text, "answers": answers})
+    rows = [{"context": "ab é", "answers": [{"text": "é", "answer_start": 3}, {"text": "ab", "answer_start": 0}]},
+            {"context": "", "answers": []}]  # fmt: skip
+    prepare(tmp_path, "made_up/asked/1.0.0", features, {"train": rows})
+    columns = {"passage": ("passage", "context"), "answers": ("answers/text",), "starts": ("answers/answer_start",)}
+    found = list(catalogue("made_up/asked", str(tmp_path), columns).rows("train", Counts()))
+    assert [row.fields for row in found] == [
+        {"passage": "ab é", "answers": ("é", "ab"), "starts": ("3", "0")}, {"passage": "", "answers": (), "starts": ()},
+    ]  # fmt: skip
+    lacking = catalogue("made_up/asked", str(tmp_path), {"answers": ("answers/words",)})
+    assert (
+        "has no column for answers" in refusal(lambda source, split: list(source.rows(split, Counts())), lacking, "train").message
+    )
 
 
 def test_what_is_no_word_of_a_treebank_is_left_out(tmp_path: Path) -> None:

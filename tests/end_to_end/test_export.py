@@ -176,6 +176,27 @@ def test_other_answers_are_found_out(finished: Place, answer: Answer) -> None:
         export.check(finished.export / "1", {"serving_default": changed}, specs, samples)
 
 
+def test_of_two_equal_texts_the_other_is_forgiven_once(finished: Place, answer: Answer) -> None:
+    """With its numbers; but not in every row."""
+    texts = [b"good", b"bad", b"word1", b""]
+    specs, samples = {"serving_default": {"texts": ("string", 1)}}, [(text.decode(),) for text in texts]
+
+    def changed(rows: Sequence[int]) -> Any:
+        def function(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = {name: value.copy() for name, value in answer(list(texts.numpy())).items()}
+            outputs["label"][list(rows)], outputs["probabilities"][list(rows)] = b"another", 0.5
+            return {name: tf.constant(value) for name, value in outputs.items()}
+
+        return {"serving_default": function}
+
+    export.check(finished.export / "1", changed([2]), specs, samples)
+    for rows in ([0, 2], [0, 1, 2, 3]):
+        with pytest.raises(RuntimeError, match=f"serving_default of the reloaded export differs .* for {len(rows)} of 4"):
+            export.check(finished.export / "1", changed(rows), specs, samples)
+    with pytest.raises(RuntimeError, match="for 1 of 1 inputs"):
+        export.check(finished.export / "1", changed([0]), specs, samples[:1])
+
+
 # By the command line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -593,3 +594,20 @@ def test_check_of_the_sample_is_clean(call: Call) -> None:
     outcome = call("check", "language_modeling/sample", "--json")
     assert outcome.code == 0, outcome.err
     assert [finding for finding in json.loads(outcome.out)["findings"] if finding["level"] != "note"] == []
+
+
+@pytest.mark.slow
+def test_who_reads_further_is_better(tmp_path: Path) -> None:
+    """The lecture's order, by the recipes themselves: what the samples' page says of them."""
+    names = ("sample_ngram", "sample_feedforward", "sample_rnn", "sample")
+    found = {}
+    for name in names:
+        done = command(tmp_path, "run", f"language_modeling/{name}", "--strategy", "cpu")
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / "runs" / f"language_modeling-{name}" / "scores.json").read_text())
+    perplexities = [found[name]["intervals"]["perplexity"] for name in names]
+    for (worse, _), (_, better) in itertools.pairwise(perplexities):
+        assert better < worse, "each interval lies below the one before"
+    far = {name: content["figures"]["by_distance_agreement"]["scores"][-1] for name, content in found.items()}
+    assert far["sample_ngram"] == far["sample_feedforward"] == 0.5, "they do not see so far"
+    assert far["sample"] > 0.6

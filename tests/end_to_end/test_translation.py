@@ -39,12 +39,10 @@ subwords = 330
 
 [model]
 kind = "{kind}"
-embedding = 12
 units = 16
 encoder_depth = 1
 decoder_depth = 1
-heads = 2
-hidden = 24
+{own}
 dropout = 0.1
 
 [decoding]
@@ -75,7 +73,8 @@ def prepare(folder: Path, kind: str = "transformer") -> Path:
             if name == "train":
                 lines[40:40] = ["", "an odd\tone"] if language == "en" else ["nothing", "un odd\tone"]
             (folder / f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines))
-    (folder / "small.toml").write_text(RECIPE.format(folder=folder, kind=kind))
+    own = "heads = 2\nhidden = 24" if kind == "transformer" else "embedding = 12"
+    (folder / "small.toml").write_text(RECIPE.format(folder=folder, kind=kind, own=own))
     return folder
 
 
@@ -182,6 +181,7 @@ def test_alignments_are_pictures(made: Path, call: Call, tmp_path: Path) -> None
         (("translate", "{model}", "--n-best", "0"), "--n-best"),
         (("translate", "{model}", "--beam", "2", "--n-best", "3"), "--n-best 3 with --beam 2"),
         (("align", "{model}", "--output", "nowhere/a.png"), "cannot write nowhere/a.png: no folder nowhere"),
+        (("align", "{model}", "--output", "a.docx"), "cannot write a.docx: no picture is called so"),
         (("generate", "{model}"), "this model cannot generate"),
     ],
 )

@@ -218,6 +218,18 @@ def test_gradients_are_those_of_finite_differences(make: Callable[..., Any], tie
     assert (of_hidden.numpy() * direction).sum() == pytest.approx(float(expected), rel=1e-6)
 
 
+@either
+def test_smoothed_targets_follow_their_equation(tied: bool) -> None:
+    """In training a target is 1 - ε of the token and ε of all alike but padding; without noise it is the token."""
+    layer, epsilon = made(FullSoftmax, tied=tied, smoothing=0.3), 0.3
+    logs = layer(HIDDEN).numpy()
+    own = logs[np.arange(len(TARGETS)), TARGETS]
+    np.testing.assert_allclose(
+        layer.losses(HIDDEN, TARGETS, noise()), -(1 - epsilon) * own - epsilon * logs[:, 1:].mean(1), rtol=1e-9
+    )
+    np.testing.assert_allclose(layer.losses(HIDDEN, TARGETS), -own, rtol=1e-9)
+
+
 # The sampled softmax
 
 

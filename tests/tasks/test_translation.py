@@ -18,6 +18,7 @@ from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.data.store import write_store
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers import Noise
+from nlp_tasks.tasks import translation_verbs
 from nlp_tasks.tasks.translation import Pair, Translation
 from nlp_tasks.text import subwords
 from nlp_tasks.training import Trainer, build
@@ -30,15 +31,8 @@ PAIRS = [
     ("Cats sleep.", "Katzen schlafen."),
     ("An old cat sleeps in the old house.", "Eine alte Katze schläft im alten Haus."),
 ]
-SMALL: dict[str, Any] = {
-    "embedding": 6,
-    "units": 8,
-    "heads": 2,
-    "hidden": 10,
-    "dropout": 0.2,
-    "output_dropout": 0.2,
-    "embedding_dropout": 0.1,
-}
+RECURRENT: dict[str, Any] = {"embedding": 6, "output_dropout": 0.2, "embedding_dropout": 0.1}
+TRANSFORMER: dict[str, Any] = {"heads": 2, "hidden": 10}
 KINDS: dict[str, dict[str, Any]] = {
     "vanilla": {"model": {"kind": "vanilla"}},
     "additive, gru": {"model": {"kind": "additive", "cell": "gru", "decoder_depth": 2}},
@@ -50,12 +44,14 @@ TEXTS = ["A dog runs.", "", "The cat sees 你好!", "Two old cats, and the dogs 
 
 
 def open_task(folder: Path, **sections: Any) -> Translation:
+    model = sections.pop("model", {})
+    own = TRANSFORMER if model.get("kind", "transformer") == "transformer" else RECURRENT
     recipe = msgspec.convert(
         {
             "task": {"name": "translation"},
             "data": {"train": "a.tsv", **sections.pop("data", {})},
             "text": {"subwords": 340, **sections.pop("text", {})},
-            "model": {**SMALL, **sections.pop("model", {})},
+            "model": {"units": 8, "dropout": 0.2, **own, **model},
             "decoding": {"beam": 3, "more": 4, **sections.pop("decoding", {})},
             "training": {"precision": "float64", "batch_tokens": 64, "batch_rows": 4, **sections.pop("training", {})},
         },
@@ -180,6 +176,23 @@ def test_nothing_is_translated_to_nothing(some: Translator) -> None:
     assert some.answer("serving_default", np.zeros([0], object).astype(str))["translations"].shape == (0,)
 
 
+def test_spaces_are_nothing(some: Translator) -> None:
+    found = some.answer("serving_default", ["  \t ", "\u00a0x"])
+    assert found["translations"].tolist()[0] == b"" and found["scores"].shape == (2,)
+
+
+def test_what_no_text_has_is_never_written(translators: Callable[[str], Translator]) -> None:
+    some = translators("additive, gru")
+    bias = some.model.softmax.bias
+    before = bias.numpy()
+    try:
+        bias.assign(np.where(np.isin(np.arange(len(before)), subwords.NEVER_WRITTEN), 50.0, before))
+        found = some.task._searched(some.model, tf.constant(TEXTS), tf.fill([len(TEXTS)], 3)).ids.numpy()
+    finally:
+        bias.assign(before)
+    assert found.any() and not np.isin(found, (subwords.BEGIN, subwords.UNKNOWN)).any()
+
+
 def test_the_default_is_the_recipes_beam(some: Translator) -> None:
     found, asked = some.answer("serving_default", TEXTS), some.n_best(TEXTS, 3, 1)
     assert found["translations"].tolist() == asked["translations"][:, 0].tolist()
@@ -221,6 +234,19 @@ def test_a_picture_has_words_on_both_axes(translators: Callable[[str], Translato
     assert [label.get_text() for label in axes.get_yticklabels()] == answer["target"]
 
 
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        (["▁A", "▁d", "og", ".", "</s>"], ["A", "dog.", "⏎"]),
+        (["▁", "我", "喜欢", "猫", "</s>"], ["␣", "我", "喜欢", "猫", "⏎"]),
+        (["▁แม", "ว", "▁x", "</s>"], ["แม", "ว", "x", "⏎"]),
+    ],
+)
+def test_pieces_are_shown_as_words(pieces: list[str], words: list[str]) -> None:
+    found, sizes = translation_verbs._words(pieces)
+    assert found == words and sum(sizes) == len(pieces)
+
+
 # What people ask
 
 
@@ -257,6 +283,10 @@ def read(*fields: tuple[str, str]) -> list[Pair]:
         (("", ""), "an empty side"),
         (("x", "Donaudampfschiff"), ""),
         (("a few", "Donaudampfschifffahrtsgesellschaft"), "a side 4 times as long as the other"),
+        (("A dog runs near the old house.", "一只狗在旧房子附近跑。"), ""),
+        (("a" * 30, "狗" * 7), ""),  # more than four times as many characters, but not as many bytes
+        (("кошка", "cat " * 9), ""),  # more than four times as many characters
+        (("hi", "你好，" * 10), "a side 4 times as long as the other"),
         (("w" * 1001, "w" * 900), "a side of more than 1,000 characters"),
     ],
 )
@@ -294,13 +324,33 @@ def test_each_side_ends_and_languages_share_pieces_or_do_not(translators: Callab
     [
         ({"kind": "transformer", "units": 10, "heads": 4}, "each head needs an even number"),
         ({"kind": "additive", "feeding": True}, 'model.feeding = true with model.kind = "additive"'),
+        ({"kind": "additive", "heads": 2}, 'model.heads = 2 has no effect with model.kind = "additive"'),
+        ({"kind": "vanilla", "hidden": 64}, 'model.hidden = 64 has no effect with model.kind = "vanilla"'),
+        ({"embedding": 64}, 'model.embedding = 64 has no effect with model.kind = "transformer"'),
+        ({"cell": "gru"}, 'model.cell = "gru" has no effect with model.kind = "transformer"'),
     ],
 )
 def test_models_that_cannot_be(model: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Translation(
-            msgspec.convert({"task": {"name": "translation"}, "data": {"train": "a"}, "model": model}, Translation.recipe_type)
-        )
+        recipe_of(model=model)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"text": {"minimum_count": 2}}, "text.minimum_count = 2 has no effect with subwords"),
+        ({"training": {"buckets": 4}}, "training.buckets = 4 has no effect with pairs"),
+        ({"training": {"compile": True}}, "training.compile = true: batches of pairs have many shapes"),
+    ],
+)
+def test_settings_without_effect_are_refused(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recipe_of(**sections)
+
+
+def recipe_of(**sections: Any) -> Translation:
+    given = {"task": {"name": "translation"}, "data": {"train": "a"}, **sections}
+    return Translation(msgspec.convert(given, Translation.recipe_type))
 
 
 # Training

@@ -68,7 +68,6 @@ def train(folder: Path, kind: str, updates: int) -> dict[str, float]:
             if found:
                 rates.append(float(found[1]))
 
-    logging.getLogger("joeynmt").addHandler(Watch())
     logging.getLogger("joeynmt.training").addHandler(Watch())
     given = config(folder, kind, updates)
     Path(given["model_dir"]).mkdir(exist_ok=True)

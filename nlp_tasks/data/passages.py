@@ -1,0 +1,145 @@
+"""Questions about passages, in the form of SQuAD 1.1: one JSON file, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nlp_tasks.data.formats import Columns, excerpt
+from nlp_tasks.data.rows import Counts, Row, Where
+from nlp_tasks.errors import UserError
+
+COLUMNS: Columns = {
+    "question": ("question",), "passage": ("context",), "answers": ("answers/text",), "starts": ("answers/answer_start",),
+    "id": ("id",), "title": ("title",),
+}  # fmt: skip
+"""Columns of a row, and what TensorFlow Datasets calls them in "squad"."""
+
+
+def read_file(path: Path, columns: Columns, order: object, counts: Counts) -> Iterator[Row]:
+    """Rows of "question", "passage", "answers" (texts), "starts" (their first characters), "id" and "title", in the file's order.
+
+    Of two questions with one id the first is taken; how many others there are is counted.
+
+    Raises:
+        UserError: no JSON (file, line and column); not in the form of SQuAD; questions without an answer in their passage, as SQuAD 2.0
+            has them (how many).
+    """
+    seen: set[str] = set()
+    for title, passage, question in _questions(path):
+        name = question["id"]
+        if name in seen:
+            counts.dropped["duplicate id"] += 1
+            continue
+        seen.add(name)
+        answers = question["answers"]
+        texts, starts = tuple(answer["text"] for answer in answers), tuple(answer["answer_start"] for answer in answers)
+        fields = {
+            "question": question["question"],
+            "passage": passage,
+            "answers": texts,
+            "starts": starts,
+            "id": name,
+            "title": title,
+        }
+        yield Row(fields, Where(str(path), name))
+    if not seen:
+        raise UserError(f"{path}: no questions", 'give a file with {"data": [{"paragraphs": [{"context": …, "qas": […]}]}]}')
+
+
+def read(content: bytes, name: str) -> Any:
+    """JSON, gzipped or not. Raises UserError with file, line and column."""
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{name}: broken gzip file: {error}", "fetch or pack it again") from None
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: invalid UTF-8 at byte {error.start}", "save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{name}:{error.lineno}: broken JSON at column {error.colno}: {error.msg}", "is the file whole?"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{name}: JSON too deep to read", "give a file in the form of SQuAD 1.1") from None
+
+
+def _questions(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Title, passage and question, one after the other, each of the right form."""
+    if not path.is_file():
+        raise UserError(f"no file {path}", "check data.directory and the name of the split's file in [data]")
+    content = read(path.read_bytes(), str(path))
+    found = list(questions(content, str(path)))
+    without = sum(not question["answers"] for _, _, question in found)
+    if without:
+        raise UserError(f"{path}: {without:,} of {len(found):,} questions have no answer (SQuAD 2.0)", "unanswerable questions are not "
+                        "supported yet: leave them out, or give a file of SQuAD 1.1")  # fmt: skip
+    return iter(found)
+
+
+def questions(content: Any, name: str, *, answered: bool = True) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Title, passage and question of SQuAD's JSON.
+
+    Args:
+        name: of the file, for messages.
+        answered: whether questions must have "answers".
+    """
+    place = name
+    try:
+        for number, article in enumerate(_list(content["data"])):
+            title = str(article.get("title", ""))
+            for paragraph_number, paragraph in enumerate(_list(article["paragraphs"])):
+                place = f"{name}: data[{number}].paragraphs[{paragraph_number}]"
+                passage = _text(paragraph["context"])
+                for question in _list(paragraph["qas"]):
+                    place = f"{name}: question {question.get('id')!r}"
+                    checked: dict[str, Any] = {"id": str(question["id"]), "question": _text(question["question"])}
+                    if answered:
+                        checked["answers"] = [
+                            {"text": _text(answer["text"]), "answer_start": int(answer["answer_start"])}
+                            for answer in _list(question["answers"])
+                        ]  # fmt: skip
+                    yield title, passage, checked
+                place = name
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        missing = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{place}: not in the form of SQuAD 1.1: {missing}",
+                        'expected {"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": '
+                        '[{"text": …, "answer_start": …}]}]}]}]}') from None  # fmt: skip
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a {type(value).__name__} where a list belongs")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} where a text belongs")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"half a surrogate pair in {excerpt(value)}")
+    return value
+
+
+def mended_starts(passage: str, answers: tuple[str, ...], starts: tuple[int, ...]) -> tuple[list[int], list[str]]:
+    """First characters of answers as their passage has them, and what was wrong with others.
+
+    A wrong one is found where its text stands in the passage once; -1 where it does not, or more often.
+    """
+    found, problems = [], []
+    for text, start in zip(answers, starts, strict=True):
+        if start >= 0 and text and passage.startswith(text, start):
+            found.append(start)
+            continue
+        count = passage.count(text) if text else 0
+        found.append(passage.find(text) if count == 1 else -1)
+        where = f"but at {found[-1]}" if count == 1 else f"but {count:,} times elsewhere" if count else "nor elsewhere"
+        problems.append(f"{excerpt(text, 30)} is not at character {start}, {where}")
+    return found, problems
