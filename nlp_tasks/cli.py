@@ -18,7 +18,7 @@ import click
 
 from nlp_tasks import __version__, recipe, tasks
 from nlp_tasks.data.rows import chunks
-from nlp_tasks.errors import UserError
+from nlp_tasks.errors import LineError, UserError
 
 if TYPE_CHECKING:
     from nlp_tasks.inference import Loaded
@@ -307,7 +307,7 @@ def _verb(name: str, declared_as: str) -> click.Command:
             _answer_documents(loaded, verb, file, style)
             return
         signature = in_tokens(verb) if tokenized else verb.signature
-        prompt, pictures = given.get("prompt"), 0
+        prompt, pictures, number = given.get("prompt"), 0, 0
         if prompt is not None and file != "-":
             raise UserError(f"--prompt and the file {file}", "give one of them")
         for lines in [[prompt]] if prompt is not None else _prompt() if file == "-" and sys.stdin.isatty() else _lines(file):
@@ -315,7 +315,13 @@ def _verb(name: str, declared_as: str) -> click.Command:
                 for line in lines:
                     _stream(verb, loaded, line, given, style)
                 continue
-            inputs = [(tuple(line.split()),) if tokenized else verb.inputs(line, given) for line in lines]
+            inputs = []
+            for line in lines:
+                number += 1
+                try:
+                    inputs.append((tuple(line.split()),) if tokenized else verb.inputs(line, given))
+                except LineError as error:
+                    raise UserError(f"{_named(file)}:{number}: {error.message}", error.hint) from None
             if verb.picture and style == "text":
                 pictures += _draw(verb, loaded.answer(verb, inputs), Path(given["output"]), pictures)
                 continue
@@ -365,12 +371,18 @@ def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str) -> None
     """Formats in which a text is more than a line: as they came, with the answers filled in."""
     if style not in verb.documents:
         raise UserError(f"this model has no --format {style}", f"it has: {', '.join([*_LINES, *verb.documents])}")
-    document = verb.documents[style]
+    document, written = verb.documents[style], 0
     with click.open_file(file, "rb") as stream:
-        for chunk in chunks(document.read(stream, "standard input" if file == "-" else file)):
+        for chunk in chunks(document.read(stream, _named(file))):
             answers = loaded.answer(verb, [text.inputs for text in chunk], document.signature)
             for text, answer in zip(chunk, answers, strict=True):
-                click.echo(document.write(text.kept, answer), nl=False)
+                click.echo((document.between if written else document.first) + document.write(text.kept, answer), nl=False)
+                written += 1
+    click.echo((b"" if written else document.first) + document.last, nl=False)
+
+
+def _named(file: str) -> str:
+    return "standard input" if file == "-" else file
 
 
 def _lines(file: str, most: int = 256) -> Iterator[list[str]]:
@@ -401,10 +413,10 @@ def _prompt() -> Iterator[list[str]]:
 
 def _shown(verb: Verb, line: str, answer: dict[str, Any], style: str, options: dict[str, Any]) -> str:
     if style == "jsonl":
-        return json.dumps({"prompt" if "text" in answer else "text": line, **answer}, ensure_ascii=False)
+        return json.dumps({**verb.asked(line, options), **answer}, ensure_ascii=False)
     if style == "tsv":
         return verb.tsv(line.replace("\t", " "), answer)
-    return verb.text(answer, options)
+    return verb.text(line, answer, options)
 
 
 for _name in (*tasks.VERBS, *tasks.ALIASES):

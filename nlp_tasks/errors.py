@@ -23,6 +23,10 @@ class UserError(Exception):
         return f"error: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
 
 
+class LineError(UserError):
+    """What is wrong with one line of input; whoever reads the lines knows its place and tells it, too."""
+
+
 def nearest(word: str, choices: Iterable[str], count: int = 3) -> str:
     """`"did you mean …?"` for a misspelt word, or the list of all choices where none is near."""
     choices = sorted(choices)

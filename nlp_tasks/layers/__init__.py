@@ -10,6 +10,7 @@ from nlp_tasks.layers.embedding import Embedding
 from nlp_tasks.layers.feed_forward import FeedForward
 from nlp_tasks.layers.model import Model
 from nlp_tasks.layers.pooling import AttentionPooling, last_pooling, max_pooling, mean_pooling
+from nlp_tasks.layers.reading import BilinearPointer, ContextQueryAttention, QuestionAlignment, best_spans, pointed
 from nlp_tasks.layers.recurrent import GRU, LSTM, Bidirectional, MinGRU, SimpleRNN, Stack, Windows, recurrent_path
 from nlp_tasks.layers.recurrent_decoder import RecurrentDecoder
 from nlp_tasks.layers.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
@@ -24,8 +25,10 @@ __all__ = [
     "AttentionPooling",
     "BagOfNgrams",
     "Bidirectional",
+    "BilinearPointer",
     "CausalTransformer",
     "CharacterEncoder",
+    "ContextQueryAttention",
     "Convolution",
     "Dropout",
     "Embedding",
@@ -34,6 +37,7 @@ __all__ = [
     "MinGRU",
     "Model",
     "Noise",
+    "QuestionAlignment",
     "RecurrentDecoder",
     "SampledSoftmax",
     "SimpleRNN",
@@ -42,12 +46,14 @@ __all__ = [
     "TransformerDecoder",
     "TransformerEncoder",
     "Windows",
+    "best_spans",
     "last_pooling",
     "log_likelihood",
     "log_partition",
     "marginals",
     "max_pooling",
     "mean_pooling",
+    "pointed",
     "recurrent_path",
     "rotary",
     "sequence_score",

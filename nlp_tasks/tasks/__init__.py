@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 REGISTRY = {
     "language_modeling": "nlp_tasks.tasks.language_modeling:LanguageModeling",
+    "question_answering": "nlp_tasks.tasks.question_answering:QuestionAnswering",
     "sentiment": "nlp_tasks.tasks.sentiment:Sentiment",
     "tagging": "nlp_tasks.tasks.tagging:Tagging",
     "translation": "nlp_tasks.tasks.translation:Translation",
@@ -42,8 +43,10 @@ VERBS = {
         "The model's answer for each line of text.",
         (
             Option("beam", int, None, "Translations: hypotheses kept side by side; the recipe's number where not given.", 1, 100),
-            Option("n_best", int, None, "Translations: so many of each text, best first.", 1, 100),
-            Option("scores", bool, False, "Translations: each with its score, log probability / length penalty."),
+            Option("n_best", int, None, "Translations and answers to questions: so many, best first.", 1, 100),
+            Option("scores", bool, False, "Translations and answers to questions: each with its score."),
+            Option("passage", str, None, "Questions: the file with the passage; lines are then questions about it."),
+            Option("highlight", bool, False, "Questions: show the answer inside its passage."),
         ),
     ),
     "align": Command(
@@ -66,10 +69,10 @@ VERBS = {
 }
 """The commands that tasks declare, known here so that `--help` need not import them."""
 
-ALIASES = {"translate": "predict"}
+ALIASES = {"translate": "predict", "ask": "predict"}
 """Further names of commands."""
 
-DOCUMENTS = ("conllu",)
+DOCUMENTS = ("conllu", "squad")
 """Their formats, beside lines of text."""
 
 

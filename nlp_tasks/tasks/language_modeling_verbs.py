@@ -25,7 +25,7 @@ def _candidates(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     ]
 
 
-def _candidates_text(answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def _candidates_text(text: str, answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     return "  ".join(f"{_visible(token)} {100 * probability:.1f} %" for token, probability in answer["next"].items())
 
 
@@ -50,7 +50,7 @@ def _scored(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     ]
 
 
-def _scored_text(answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def _scored_text(text: str, answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     return f"{answer['log_probability']:.4f}\t{answer['perplexity']:.4f}\t{answer['tokens']}"
 
 
@@ -114,20 +114,21 @@ VERBS = (
         name="predict",
         answers=_candidates,
         text=_candidates_text,
-        tsv=lambda text, answer: f"{text}\t{_candidates_text(answer, {})}",
+        tsv=lambda text, answer: f"{text}\t{_candidates_text(text, answer, {})}",
     ),
     Verb(
         name="score",
         answers=_scored,
         text=_scored_text,
-        tsv=lambda text, answer: f"{text}\t{_scored_text(answer, {})}",
+        tsv=lambda text, answer: f"{text}\t{_scored_text(text, answer, {})}",
         signature="score",
         inputs=lambda text, options: (f"{text}\n",),
     ),
     Verb(
         name="generate",
         answers=_written,
-        text=lambda answer, options: answer["text"],
+        text=lambda text, answer, options: answer["text"],
+        asked=lambda text, options: {"prompt": text},
         tsv=lambda text, answer: f"{text}\t{_in_a_cell(answer['text'])}",
         signature="generate",
         inputs=_prompted,

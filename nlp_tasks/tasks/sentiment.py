@@ -149,7 +149,7 @@ def _answers(outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     return rows
 
 
-def _label(answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def _label(text: str, answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     return f"{answer['label']}\t{answer['probability']:.4f}"
 
 
@@ -159,7 +159,7 @@ class Sentiment(Task):
     recipe_type = Recipe
     headline = "accuracy"
     order: ClassVar[tuple[str, ...]] = ("text", "label")
-    verbs = (Verb(name="predict", answers=_answers, text=_label, tsv=lambda text, answer: f"{text}\t{_label(answer, {})}"),)
+    verbs = (Verb(name="predict", answers=_answers, text=_label, tsv=lambda text, answer: f"{text}\t{_label(text, answer, {})}"),)
 
     # Data
 

@@ -219,21 +219,8 @@ class Tagging(Task):
                 counts[word] += forms[form]
         path = folder / "vocabulary.tsv"
         vocabulary.write_vocabulary(path, counts, minimum_count=text.minimum_count, size=text.vocabulary_size)
-        if not data.vectors:
-            return
-        names, vectors = word_vectors.read_vectors(data.path(data.vectors))
-        place = {name.encode(): index for index, name in enumerate(names)}
-        covered = [word for word in counts if word in place]
-        tell(f"vectors  {len(names):,} of {vectors.shape[1]} features; of the training data they know {len(covered) / len(counts):.1%} of "
-             f"the words, {sum(counts[word] for word in covered) / counts.total():.1%} of the text")  # fmt: skip
-        trained = dict(vocabulary.read_vocabulary(path))
-        every = Counter(dict.fromkeys(place, 0) | trained)
-        vocabulary.write_vocabulary(path, every, minimum_count=0, size=len(every))
-        table = np.zeros((vocabulary.FIRST + len(every), vectors.shape[1]), np.float32)
-        for index, (word, _) in enumerate(vocabulary.read_vocabulary(path), vocabulary.FIRST):
-            if word in place:
-                table[index] = vectors[place[word]]
-        np.save(folder / "vectors.npy", table)
+        if data.vectors:
+            tell(word_vectors.add_vectors(path, data.path(data.vectors), counts, folder / "vectors.npy"))
 
     def load(self, folder: Path) -> None:
         every: dict[str, list[str]] = json.loads((folder / "tags.json").read_text())
@@ -618,7 +605,7 @@ def _read_conllu(lines: Iterable[bytes], name: str) -> Iterator[Asked]:
     return (Asked((block.words,), block) for block in sentences.blocks(lines, name))
 
 
-def _text(answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def _text(text: str, answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """`word/TAG word/TAG`."""
     return " ".join(f"{token}/{tag}" for token, tag in zip(answer["tokens"], answer["tags"], strict=True))
 

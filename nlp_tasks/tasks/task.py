@@ -82,11 +82,15 @@ class Document:
         signature: which function of the export answers.
         read: from raw lines and the name of their file.
         write: from what was kept of a text, and its answer.
+        first, between, last: what stands before, between and behind all of them.
     """
 
     signature: str
     read: Callable[[Iterable[bytes], str], Iterator[Asked]]
     write: Callable[[Any, dict[str, Any]], bytes]
+    first: bytes = b""
+    between: bytes = b""
+    last: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,13 @@ class Verb:
     Attributes:
         name: of the command.
         answers: from outputs (`{name: array [batch, …]}`) to one JSON-able dict a row.
-        text: such a dict, and the verb's options, as lines for a terminal.
+        text: a text, such a dict, and the verb's options, as lines for a terminal.
         tsv: a text and such a dict as lines of a table.
+        asked: what of a text and the options stands before the answer in a line of JSON.
         signature: which function of the export answers texts.
         tokens: which one answers texts that come in tokens; empty where none does.
         documents: further formats by name.
-        inputs: from a text and the verb's options to what the signature takes.
+        inputs: from a text and the verb's options to what the signature takes. Raises LineError at a text that it cannot take.
         options: names of those options of the command that this task takes.
         picture: of such a dict, a matplotlib figure: the verb then writes files in place of lines.
         stream: from a model, a text and the options to parts of the answer as they come; where there is one, it answers all texts.
@@ -109,12 +114,13 @@ class Verb:
 
     name: str
     answers: Callable[[Mapping[str, np.ndarray]], list[dict[str, Any]]]
-    text: Callable[[dict[str, Any], Mapping[str, Any]], str]
+    text: Callable[[str, dict[str, Any], Mapping[str, Any]], str]
     tsv: Callable[[str, dict[str, Any]], str]
     signature: str = "serving_default"
     tokens: str = ""
     documents: Mapping[str, Document] = field(default_factory=dict)
     inputs: Callable[[str, Mapping[str, Any]], Inputs] = lambda text, options: (text,)
+    asked: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda text, options: {"text": text}
     options: Sequence[str] = ()
     picture: Callable[[dict[str, Any]], Any] | None = None
     stream: Callable[[Answering, str, Mapping[str, Any]], Iterator[str]] | None = None

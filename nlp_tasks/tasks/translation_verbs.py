@@ -31,7 +31,7 @@ def verbs(beam: int, *, attends: bool) -> tuple[Verb, ...]:
         signature="n_best", inputs=inputs, options=("beam", "n_best", "scores"),
     )  # fmt: skip
     align = Verb(
-        name="align", answers=_alignments, text=lambda answer, options: "", tsv=_looked_at,
+        name="align", answers=_alignments, text=lambda text, answer, options: "", tsv=_looked_at,
         signature="align", inputs=_pair, options=("output",), picture=_picture,
     )  # fmt: skip
     return predict, *([align] if attends else [])
@@ -55,7 +55,7 @@ def _line(text: bytes) -> str:
     return re.sub(r"[\t\r\n]", " ", text.decode())
 
 
-def _text(answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def _text(text: str, answer: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """A line a translation, the score before it where it is asked for; as many lines as were asked for, whatever was found."""
     found = answer.get("n_best", [answer])
     lines = [(f"{each['score']:.4f}\t" if options.get("scores") else "") + each["translation"] for each in found]

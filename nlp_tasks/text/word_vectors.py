@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from nlp_tasks.errors import UserError
+from nlp_tasks.text.vocabulary import FIRST, read_vocabulary, write_vocabulary
 
 
 def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, features: int, *, window: int = 5) -> np.ndarray:
@@ -90,6 +92,32 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
     if not vectors:
         raise UserError(f"{path}: no word vectors in it", "data.vectors names a file of word vectors as text (GloVe, word2vec)")
     return list(vectors), np.stack(list(vectors.values()))
+
+
+def add_vectors(vocabulary: Path, vectors: Path, counts: Counter[bytes], table: Path) -> str:
+    """Adds the words that only a file of vectors has to a vocabulary, counted 0, and saves the vectors by id.
+
+    Args:
+        vocabulary: the file that `write_vocabulary` wrote of the training data; it is written anew.
+        vectors: as in `read_vectors`.
+        counts: of all words of the training data.
+        table: `<float32>[ids, features]` is saved there; zeros for words without a vector.
+
+    Returns:
+        How much of the training data the vectors know, in words.
+    """
+    names, known = read_vectors(vectors)
+    place = {name.encode(): index for index, name in enumerate(names)}
+    every = Counter(dict.fromkeys(place, 0) | dict(read_vocabulary(vocabulary)))
+    write_vocabulary(vocabulary, every, minimum_count=0, size=len(every))
+    rows = np.zeros((FIRST + len(every), known.shape[1]), np.float32)
+    for index, (word, _) in enumerate(read_vocabulary(vocabulary), FIRST):
+        if word in place:
+            rows[index] = known[place[word]]
+    np.save(table, rows)
+    covered = [word for word in counts if word in place]
+    return (f"vectors  {len(names):,} of {known.shape[1]} features; of the training data they know {len(covered) / len(counts):.1%} of "
+            f"the words, {sum(counts[word] for word in covered) / counts.total():.1%} of the text")  # fmt: skip
 
 
 def _vector(cells: list[str], features: int) -> np.ndarray | None:

@@ -225,6 +225,31 @@ def softmax(kind: type[layers.FullSoftmax], **options: Any) -> Case:
     return Case(lambda: kind(COUNTS.sum(1), name="a", **options), read)
 
 
+def reading(make: Callable[[], Any], *, both: bool = False) -> Case:
+    """The passage's first words, smaller, are the question; `both`: whether the layer is told the passage's lengths, too."""
+
+    def read(layer: Any, batch: Batch) -> tf.Tensor:
+        passage = inside(batch, tf.constant(batch.vectors))
+        return layer(passage, passage[:, :3] * 0.7, *([batch.lengths] if both else []), np.minimum(batch.lengths, 3))
+
+    return Case(make, read)
+
+
+def pointing(layer: Any, batch: Batch) -> tf.Tensor:
+    return layer(tf.constant(batch.vectors), tf.constant(pattern(len(LENGTHS), UNITS)[batch.rows]))[:, :, None]
+
+
+def first_number(layer: Any, batch: Batch) -> tf.Tensor:
+    return layer(tf.constant(batch.vectors[:, :, 0]), batch.lengths)[:, :, None]
+
+
+def spans(layer: Any, batch: Batch) -> tf.Tensor:
+    """The best span, of two numbers of each token."""
+    starts, ends = (layers.pointed(tf.constant(batch.vectors[:, :, number]), batch.lengths) for number in (0, 1))
+    found = layers.best_spans(starts, ends, 2, tf.constant(1))
+    return tf.concat([tf.cast(found.starts, tf.float32), tf.cast(found.ends, tf.float32), tf.maximum(found.scores, -99.0)], 1)
+
+
 CASES = {
     "Embedding": Case(lambda: layers.Embedding(IDS, FEATURES), lambda layer, batch: layer(batch.ids)),
     "CharacterEncoder": spelled(*convolutions()),
@@ -258,6 +283,11 @@ CASES = {
     "log_likelihood": tag_sequences(layers.log_likelihood, "rows", gold=True),
     "marginals": tag_sequences(layers.marginals, "tokens"),
     "viterbi": tag_sequences(layers.viterbi, "tokens"),
+    "QuestionAlignment": reading(lambda: layers.QuestionAlignment(UNITS)),
+    "ContextQueryAttention": reading(layers.ContextQueryAttention, both=True),
+    "BilinearPointer": Case(layers.BilinearPointer, pointing),
+    "pointed": Case(lambda: layers.pointed, first_number),
+    "best_spans": Case(lambda: layers.best_spans, rows=spans),
     "BagOfNgrams": n_grams(COUNTS),
     "BagOfNgrams-linear": n_grams(None),
     "Attention": Case(lambda: layers.Attention(UNITS, 2), attention),
@@ -282,6 +312,7 @@ TRAINED = [
     "AttentionPooling", "CRF", "BagOfNgrams", "BagOfNgrams-linear", "Attention", "CausalTransformer", "FeedForward", "FeedForward-token",
     "FullSoftmax", "FullSoftmax-smoothed", "AdaptiveSoftmax", "SampledSoftmax", "TransformerEncoder", "TransformerDecoder",
     "RecurrentDecoder-none", "RecurrentDecoder-additive", "RecurrentDecoder-multiplicative", "RecurrentDecoder-feeding",
+    "QuestionAlignment", "ContextQueryAttention", "BilinearPointer",
 ]  # fmt: skip
 
 

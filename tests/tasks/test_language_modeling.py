@@ -690,7 +690,7 @@ def test_what_the_verbs_say(readers: Callable[[str], Reader]) -> None:
     assert answer["tokens"] == len(ids) == 5
     assert answer["log_probability"] == pytest.approx(-nats, rel=1e-5)
     assert answer["perplexity"] == pytest.approx(math.exp(nats / 5), rel=1e-5)
-    assert by_name["score"].text(answer, {}) == f"{-nats:.4f}\t{math.exp(nats / 5):.4f}\t5"
+    assert by_name["score"].text("", answer, {}) == f"{-nats:.4f}\t{math.exp(nats / 5):.4f}\t5"
     (answer,) = reader.loaded.predict(["the cat"])
     probabilities = reader.following(reader.ids("the cat"))
     assert sum(answer["next"].values()) <= 1 + 1e-5 and list(answer["next"].values()) == sorted(

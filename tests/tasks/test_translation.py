@@ -256,11 +256,11 @@ def test_verbs(translators: Callable[[str], Translator]) -> None:
     options = {"beam": 4, "n_best": 2, "scores": True}
     (answer,) = translator.loaded.answer(verb, [verb.inputs("A dog runs.", options)])
     assert len(answer["n_best"]) == 2 and answer["translation"] == answer["n_best"][0]["translation"]
-    first, second = verb.text(answer, options).split("\n")
+    first, second = verb.text("A dog runs.", answer, options).split("\n")
     assert first == f"{answer['score']:.4f}\t{answer['translation']}"
     assert float(first.split("\t")[0]) >= float(second.split("\t")[0])
     (plain,) = translator.loaded.answer(verb, [verb.inputs("A dog runs.", {})])
-    assert verb.text(plain, {}) == plain["translation"] and "n_best" not in plain
+    assert verb.text("A dog runs.", plain, {}) == plain["translation"] and "n_best" not in plain
     assert translator.loaded.predict(["A dog runs."]) == [plain]
     with pytest.raises(UserError, match="--n-best 5 with --beam 4"):
         verb.inputs("A dog.", {"beam": 4, "n_best": 5})

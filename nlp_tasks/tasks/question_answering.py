@@ -1,0 +1,494 @@
+"""Question answering over passages: the answer is a span of the passage.
+
+The lecture's three steps are three parts of the model: question and passage become vectors, they are combined, and two pointers choose
+where the answer starts and ends. What differs is the middle (`[model] kind`):
+
+    attentive   a BiLSTM for each; the question's last state is compared with each token of the passage (Hermann 2015; Chen 2016)
+    drqa        tokens of the passage know which words of the question they are like, before and after deep BiLSTMs (Chen 2017)
+    bidaf       attention in both directions between the two, then BiLSTMs over what was found (Seo 2017)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from msgspec import Meta
+
+from nlp_tasks import recipe
+from nlp_tasks.data import passages
+from nlp_tasks.data.findings import PLACES, Finding, Tally
+from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
+from nlp_tasks.data.sources import open_source
+from nlp_tasks.data.splits import SPLITS, Splits
+from nlp_tasks.lazy import lazy
+from nlp_tasks.progress import tell
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share
+from nlp_tasks.tasks import question_answering_baselines, question_answering_scores
+from nlp_tasks.tasks.question_answering_verbs import verbs
+from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task, Verb
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from nlp_tasks import layers
+    from nlp_tasks.data.store import Ragged
+    from nlp_tasks.layers import Noise
+    from nlp_tasks.scores import Scores
+    from nlp_tasks.text import characters, matches, ragged, tokenizer, vocabulary, word_vectors
+else:
+    keras, tf, layers = lazy("keras"), lazy("tensorflow"), lazy("nlp_tasks.layers")
+    characters, matches = lazy("nlp_tasks.text.characters"), lazy("nlp_tasks.text.matches")
+    ragged, tokenizer = lazy("nlp_tasks.text.ragged"), lazy("nlp_tasks.text.tokenizer")
+    vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
+
+SIDES = ("question", "passage")
+FURTHER = 4
+"""Spans that are looked at for each answer asked for: some of them are the same text."""
+
+
+class Data(recipe.Data, frozen=True, kw_only=True):
+    """`[data]`: train, validation and test name files in the form of SQuAD 1.1, plain or gzipped.
+
+    vectors: a file of word vectors as text (GloVe, word2vec; .gz too), below directory.
+    """
+
+    vectors: str = ""
+
+
+class Text(recipe.Text, frozen=True, kw_only=True):
+    """`[text]`: f1: what F1 counts: words, or characters where words have no spaces between."""
+
+    minimum_count: Positive = 2
+    f1: Literal["words", "characters"] = "words"
+
+
+class Model(Section, frozen=True, kw_only=True):
+    """`[model]`: kind: as above.
+
+    embedding: features of a word's vector. vectors: whether those of data.vectors stay as they are.
+    characters: filters of a convolution over each token's characters (0: none); longest: so many characters of a token are read.
+    pairs: buckets of hashed pairs of neighbouring tokens, which help where a token is a character (0: none).
+    overlap: whether a token knows that the other side has it, too: as it is, in lower case, and by its first letters.
+    units: of each direction of the LSTMs; depth: so many of them, one upon the other (of bidaf: behind the attention).
+    embedding_dropout, dropout: shares left out before, and between and after, the LSTMs.
+    """
+
+    kind: Literal["attentive", "drqa", "bidaf"] = "drqa"
+    embedding: Positive = 128
+    vectors: Literal["frozen", "tuned"] = "frozen"
+    characters: NonNegative = 64
+    longest: Positive = 20
+    pairs: NonNegative = 0
+    overlap: bool = True
+    units: Positive = 128
+    depth: Positive = 3
+    embedding_dropout: Share = 0.3
+    dropout: Share = 0.3
+
+
+class Decoding(Section, frozen=True, kw_only=True):
+    """`[decoding]`: max_answer_tokens: no answer has more tokens."""
+
+    max_answer_tokens: Annotated[int, Meta(ge=1, le=200)] = 20
+
+
+class Recipe(recipe.Recipe, frozen=True, kw_only=True):
+    data: Data
+    text: Text = Text()
+    model: Model = Model()
+    decoding: Decoding = Decoding()
+
+
+class Question(NamedTuple):
+    """A question, its passage, and where people found the answer."""
+
+    inputs: tuple[str, str]
+    target: tuple[str, ...]
+    """Right answers, one an annotator."""
+    where: Where
+    starts: tuple[int, ...]
+    """First character of each in the passage; -1 where it is not known."""
+    id: str = ""
+    title: str = ""
+
+
+class QuestionAnswering(Task):
+    """A question and a passage to a span of the passage."""
+
+    recipe_type = Recipe
+    headline = "f1"
+    independent = False  # many questions have one passage
+    order: ClassVar[tuple[str, ...]] = SIDES
+    read_file = staticmethod(passages.read_file)
+
+    @property
+    def verbs(self) -> tuple[Verb, ...]:
+        return verbs()
+
+    # Data
+
+    @classmethod
+    def columns(cls, data: recipe.Data) -> Mapping[str, Sequence[str]]:
+        return passages.COLUMNS
+
+    @classmethod
+    def splits(cls, recipe: recipe.Recipe, data_dir: str | None) -> Splits:
+        source = open_source(recipe.data, recipe.task.name, cls.columns(recipe.data), cls.order, data_dir, cls.read_file)
+        return Splits(source, recipe.data, "passage")
+
+    def text(self, example: Question) -> str:
+        return example.inputs[1]
+
+    def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Question]:
+        for row in rows:
+            fields = row.fields
+            starts, problems = passages.mended_starts(fields["passage"], fields["answers"], tuple(map(int, fields["starts"])))
+            for problem in problems:
+                counts.mended.setdefault("answers that do not stand where they should", []).append(f"{row.where}: {problem}")
+            inputs = fields["question"], fields["passage"]
+            yield Question(inputs, tuple(fields["answers"]), row.where, tuple(starts), fields["id"], fields["title"])
+
+    def unfit(self, example: Question) -> str:
+        if not all(text.strip() for text in example.inputs):
+            return "an empty question or passage"
+        return "" if max(example.starts, default=-1) >= 0 else "no answer that stands in its passage"
+
+    def tokenize(self, *strings: tf.Tensor) -> Mapping[str, tf.RaggedTensor]:
+        split = tokenizer.Tokenizer(self.recipe.text.lowercase, self.recipe.text.blank)
+        return {side: split(texts).text for side, texts in zip(SIDES, strings, strict=True)}
+
+    def further_tokens(self) -> list[bytes]:
+        data = self.recipe.data
+        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors))[0]] if data.vectors else []
+
+    def examiner(self) -> Examiner:
+        return _Answers(tokenizer.Tokenizer(False, self.recipe.text.blank))
+
+    # Resources: vocabulary.tsv, characters.json, vectors.npy
+
+    def prepare(self, examples: Callable[[], Iterator[Question]], folder: Path) -> None:
+        text, data = self.recipe.text, self.recipe.data
+        split = tokenizer.Tokenizer(False, text.blank)
+        counts: Counter[bytes] = Counter()
+        letters: set[str] = set()
+        once = dict.fromkeys(part for question in examples() for part in question.inputs)  # a passage has many questions
+        for texts in chunks(once):
+            tokens = split(tf.constant(texts)).text.values
+            letters.update(b"".join(tokens.numpy()).decode())
+            counts.update(vocabulary.count_tokens([self._word(tokens)]))
+        characters.write_characters(folder / "characters.json", letters)
+        path = folder / "vocabulary.tsv"
+        vocabulary.write_vocabulary(path, counts, minimum_count=text.minimum_count, size=text.vocabulary_size)
+        if data.vectors:
+            tell(word_vectors.add_vectors(path, data.path(data.vectors), counts, folder / "vectors.npy"))
+
+    def load(self, folder: Path) -> None:
+        self.tokenizer = tokenizer.Tokenizer(False, self.recipe.text.blank)
+        self.vocabulary = vocabulary.Vocabulary(folder / "vocabulary.tsv")
+        self.characters = characters.Characters(folder / "characters.json", self.recipe.model.longest)
+        vectors = folder / "vectors.npy"
+        self.vectors = np.load(vectors) if vectors.exists() else None
+
+    def _word(self, tokens: tf.Tensor) -> tf.Tensor:
+        return tf.strings.lower(tokens, encoding="utf-8") if self.recipe.text.lowercase else tokens
+
+    # Encoding
+
+    def encode(self, *strings: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        return self._fields(*(self.tokenizer(texts).text for texts in strings))
+
+    def _fields(self, question: tf.RaggedTensor, passage: tf.RaggedTensor) -> dict[str, tf.RaggedTensor]:
+        options = self.recipe.model
+        fields = {}
+        both = {"question": question, "passage": passage}
+        for side, tokens in both.items():
+            fields[side] = tokens.with_values(self.vocabulary.lookup(self._word(tokens.values)))
+            if options.characters:
+                fields[f"{side}_characters"] = tokens.with_values(self.characters.lookup(tokens.values))
+            if options.pairs:
+                fields[f"{side}_pairs"] = matches.pairs(tokens, options.pairs)
+        if options.overlap:
+            fields["question_overlap"], fields["passage_overlap"] = matches.overlap(question, passage)
+        return fields
+
+    def targets(self, examples: Sequence[Question]) -> Mapping[str, Ragged]:
+        """First and last token of each answer that stands in its passage; the fewest tokens that cover it."""
+        tokens = self.tokenizer(tf.constant([example.inputs[1] for example in examples], tf.string, [len(examples)]))
+        first, last = tokens.character_starts.to_list(), tokens.character_ends.to_list()
+        found = [
+            [_covered(first[row], last[row], start, start + len(text)) for text, start in zip(example.target, example.starts, strict=True)
+             if start >= 0 and first[row]]
+            for row, example in enumerate(examples)
+        ]  # fmt: skip
+        lengths = np.array([len(answers) for answers in found])
+        flat = np.array([answer for answers in found for answer in answers], np.int32).reshape(-1, 2)
+        return {"starts": (flat[:, 0], lengths), "ends": (flat[:, 1], lengths)}
+
+    @property
+    def length_field(self) -> str:
+        return "passage"
+
+    # Model: represent, combine, predict
+
+    def build(self) -> Any:
+        options, first = self.recipe.model, vocabulary.FIRST
+        self._trained = first + sum(count > 0 for count in self.vocabulary.counts)
+        made: dict[str, Any] = {
+            "embedding": layers.Embedding(self._trained, options.embedding),
+            "embedding_dropout": layers.Dropout(options.embedding_dropout),
+            "dropout": layers.Dropout(options.dropout),
+        }
+        if self.vectors is not None:
+            made["vectors"] = layers.Embedding(*self.vectors.shape, initial=self.vectors, tuned=options.vectors == "tuned")
+        if options.characters:
+            network = layers.Convolution(options.characters, 3)
+            made["characters"] = layers.CharacterEncoder(
+                len(self.characters), 32, network, distinct=not self.recipe.training.compile
+            )
+        if options.pairs:
+            made["pairs"] = layers.Embedding(options.pairs + 1, options.embedding)
+
+        def both() -> Any:
+            return layers.Bidirectional(layers.LSTM(options.units), layers.LSTM(options.units))
+
+        if options.kind == "bidaf":
+            made |= {"reader": both(), "attention": layers.ContextQueryAttention(), "starts": keras.layers.Dense(1),
+                     "model": layers.Stack(*(both() for _ in range(options.depth)), dropout=options.dropout),
+                     "end_reader": both(), "ends": keras.layers.Dense(1)}  # fmt: skip
+        else:
+            depth = options.depth if options.kind == "drqa" else 1
+            made |= {f"{side}_{number}": both() for side in SIDES for number in range(1, depth + 1)}
+            made |= {"starts": layers.BilinearPointer(), "ends": layers.BilinearPointer()}
+        if options.kind == "drqa":
+            made |= {"alignment": layers.QuestionAlignment(options.embedding), "summary": layers.AttentionPooling(options.units)}
+        return layers.Model(self._points, **made)
+
+    def _points(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits of where the answer starts and ends: `<float>[rows, time]` each."""
+        inputs = {side: self._represented(model, batch, side, noise) for side in SIDES}
+        lengths = {side: batch[f"{side}_lengths"] for side in SIDES}
+        combine = {"attentive": self._attentive, "drqa": self._drqa, "bidaf": self._bidaf}[self.recipe.model.kind]
+        starts, ends = combine(model, inputs, lengths, noise)
+        return starts, ends
+
+    def _represented(self, model: Any, batch: dict[str, tf.Tensor], side: str, noise: Noise | None) -> tf.Tensor:
+        """`<float>[rows, time, features]`, zeros beyond a row's length."""
+        words = batch[side]
+        parts = [model.embedding(tf.where(words < self._trained, words, vocabulary.UNKNOWN))]
+        if self.vectors is not None:
+            parts.append(model.vectors(words))
+        if self.recipe.model.characters:
+            parts.append(model.characters(batch[f"{side}_characters"]))
+        if self.recipe.model.pairs:
+            parts.append(tf.reduce_sum(model.pairs(batch[f"{side}_pairs"]), -2))
+        vectors = model.embedding_dropout(tf.concat(parts, -1), noise and noise.within(side))
+        if self.recipe.model.overlap:
+            vectors = tf.concat([vectors, tf.cast(batch[f"{side}_overlap"], vectors.dtype)], -1)
+        inside = tf.sequence_mask(batch[f"{side}_lengths"], tf.shape(words)[1])[:, :, None]
+        return tf.where(inside, vectors, tf.zeros([], vectors.dtype))
+
+    def _attentive(self, model: Any, inputs: Any, lengths: Any, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        passage, _ = model.passage_1(inputs["passage"], lengths["passage"], noise=noise)
+        _, (forward, backward) = model.question_1(inputs["question"], lengths["question"], noise=noise)
+        question = model.dropout(tf.concat([forward[0], backward[0]], -1), noise and noise.within("question"))
+        passage = model.dropout(passage, noise)
+        return model.starts(passage, question), model.ends(passage, question)
+
+    def _drqa(self, model: Any, inputs: Any, lengths: Any, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        aligned = model.alignment(inputs["passage"], inputs["question"], lengths["question"])
+        inputs = {**inputs, "passage": tf.concat([inputs["passage"], aligned], -1)}
+        read = {side: self._deep(model, side, inputs[side], lengths[side], noise) for side in SIDES}
+        question = model.summary(read["question"], lengths["question"])
+        return model.starts(read["passage"], question), model.ends(read["passage"], question)
+
+    def _deep(self, model: Any, side: str, inputs: tf.Tensor, lengths: tf.Tensor, noise: Noise | None) -> tf.Tensor:
+        """The outputs of all layers side by side."""
+        outputs = []
+        for number in range(1, self.recipe.model.depth + 1):
+            inputs, _ = getattr(model, f"{side}_{number}")(inputs, lengths, noise=noise)
+            inputs = model.dropout(inputs, noise and noise.within(f"{side}_{number}"))
+            outputs.append(inputs)
+        return tf.concat(outputs, -1)
+
+    def _bidaf(self, model: Any, inputs: Any, lengths: Any, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
+        read = {side: model.reader(inputs[side], lengths[side], noise=noise and noise.within(side))[0] for side in SIDES}
+        found = model.attention(read["passage"], read["question"], lengths["passage"], lengths["question"])
+        modeled, _ = model.model(model.dropout(found, noise and noise.within("found")), lengths["passage"], None, noise)
+        ends, _ = model.end_reader(modeled, lengths["passage"], noise=noise)
+        starts = model.dropout(tf.concat([found, modeled], -1), noise and noise.within("starts"))
+        ends = model.dropout(tf.concat([found, ends], -1), noise and noise.within("ends"))
+        return model.starts(starts)[:, :, 0], model.ends(ends)[:, :, 0]
+
+    # Loss and answers
+
+    def loss(self, model: Any, batch: dict[str, tf.Tensor], state: Any, noise: Noise | None) -> Loss:
+        """Mean over the annotators' answers of -log p(start) - log p(end)."""
+        lengths = batch["passage_lengths"]
+        starts, ends = (layers.pointed(logits, lengths) for logits in model(batch, noise))
+        answers = batch["starts_lengths"]
+        inside = tf.sequence_mask(answers, tf.shape(batch["starts"])[1])
+        losses = -sum(tf.gather(points, batch[name], batch_dims=1) for name, points in (("starts", starts), ("ends", ends)))
+        counted = tf.cast((answers > 0) & (batch["weight"] > 0), losses.dtype)
+        each = tf.reduce_sum(tf.where(inside, losses, tf.zeros([], losses.dtype)), 1) / tf.cast(
+            tf.maximum(answers, 1), losses.dtype
+        )
+        parts = {}
+        if noise is None:
+            found = layers.best_spans(starts, ends, self.recipe.decoding.max_answer_tokens, tf.constant(1))
+            right = inside & (batch["starts"] == found.starts) & (batch["ends"] == found.ends)
+            parts["span_accuracy"] = (
+                tf.reduce_sum(tf.cast(tf.reduce_any(right, 1), losses.dtype) * counted),
+                tf.reduce_sum(counted),
+            )
+        return Loss(tf.reduce_sum(each * counted), tf.reduce_sum(counted), parts, state)
+
+    def _answered(self, model: Any, questions: tf.Tensor, passages: tf.Tensor, most: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The `most` best answers of different texts, best first, `[batch, most]` each."""
+        tokens, asked = self.tokenizer(passages), self.tokenizer(questions).text
+        batch = {}
+        for name, field in self._fields(asked, tokens.text).items():
+            batch[name] = ragged.padded(field)
+            batch[f"{name}_lengths"] = tf.cast(field.row_lengths(), tf.int32)
+        lengths = batch["passage_lengths"]
+        starts, ends = (layers.pointed(logits, lengths) for logits in model(batch, None))
+        found = layers.best_spans(starts, ends, self.recipe.decoding.max_answer_tokens, tf.where(most > 1, most * FURTHER, 1))
+        places = {}
+        for name, (field, at) in {
+            "byte_starts": (tokens.byte_starts, found.starts), "byte_ends": (tokens.byte_ends, found.ends),
+            "starts": (tokens.character_starts, found.starts), "ends": (tokens.character_ends, found.ends),
+        }.items():  # fmt: skip
+            places[name] = tf.cast(tf.gather(ragged.padded(field), at, batch_dims=1), tf.int32)
+        repeated = tf.repeat(passages[:, None], tf.shape(found.scores)[1], 1)
+        sizes = places["byte_ends"] - places["byte_starts"]
+        there = (found.scores > layers.softmax.NEVER / 2) & ((lengths > 0) & (batch["question_lengths"] > 0))[:, None]
+        begins = tf.where(there, places["byte_starts"], 0)
+        texts = tf.strings.substr(repeated, begins, tf.where(there, sizes, 0))
+        there &= ~_seen_before(texts)
+        order = tf.argsort(tf.where(there, tf.range(tf.shape(there)[1]), tf.shape(there)[1]), 1, stable=True)[:, :most]
+        there = tf.gather(there, order, batch_dims=1)
+        chosen = {"answers": texts, "scores": tf.exp(found.scores), **places}
+        chosen = {name: tf.gather(value, order, batch_dims=1) for name, value in chosen.items()}
+        return {
+            name: tf.where(there, value, tf.zeros([], value.dtype) if value.dtype != tf.string else "")
+            for name, value in chosen.items()
+        }
+
+    def signatures(self, model: Any) -> dict[str, Signature]:
+        def serving_default(questions: tf.Tensor, passages: tf.Tensor) -> dict[str, tf.Tensor]:
+            """`<string>[batch]` each → answers `<string>[batch]`, cut out of the passages; scores `<float>[batch]`: p(start) · p(end);
+            starts, ends (in characters), byte_starts, byte_ends `<int32>[batch]`. No answer: "" and a score of 0."""
+            return {name: value[:, 0] for name, value in self._answered(model, questions, passages, tf.constant(1)).items()}
+
+        def n_best(questions: tf.Tensor, passages: tf.Tensor, counts: tf.Tensor) -> dict[str, tf.Tensor]:
+            """Of each row the `counts` `<int32>[batch]` best answers, different texts, best first: the same, `[batch, most]`, padded; and
+            lengths `<int32>[batch]`: how many there are."""
+            most = tf.reduce_max(tf.concat([counts, [1]], 0))
+            found = self._answered(model, questions, passages, most)
+            inside = (tf.range(most) < counts[:, None]) & (found["scores"] > 0)
+            found = {
+                name: tf.where(inside, value, "" if value.dtype == tf.string else tf.zeros([], value.dtype))
+                for name, value in found.items()
+            }
+            return {**found, "lengths": tf.reduce_sum(tf.cast(inside, tf.int32), 1)}
+
+        pair = tuple(tf.TensorSpec([None], tf.string, name) for name in ("questions", "passages"))
+        return {
+            "serving_default": Signature(serving_default, pair),
+            "n_best": Signature(n_best, (*pair, tf.TensorSpec([None], tf.int32, "counts"))),
+        }
+
+    def resources(self) -> list[Any]:
+        return [self.tokenizer.table, self.vocabulary.table, self.characters.codes]
+
+    # Scores
+
+    def evaluate(self, answer: Answering, examples: Sequence[Question]) -> list[dict[str, Any]]:
+        found = answer("serving_default", [example.inputs for example in examples])
+        results = []
+        for index, example in enumerate(examples):
+            given, score = found["answers"][index].decode(), float(found["scores"][index])
+            right = question_answering_scores.exact_match(given, example.target) > 0
+            results.append({
+                "id": example.id or index, "where": str(example.where), "text": f"{example.inputs[0]}\n{example.inputs[1]}",
+                "question": example.inputs[0], "golds": list(example.target), "gold": given if right else example.target[0],
+                "answer": given, "score": round(score, 6), "title": example.title,
+                "loss": round(-float(np.log(max(1e-6, score if right else 1 - score))), 4),
+                "start": int(found["starts"][index]), "length": len(example.inputs[1].split()),
+            })  # fmt: skip
+        return results
+
+    def score(self, results: Sequence[dict[str, Any]]) -> Scores:
+        return question_answering_scores.reading(results, characters=self.recipe.text.f1 == "characters")
+
+    def baseline(self, examples: Callable[[str], Iterator[Question]], test: Sequence[Question]) -> tuple[str, Scores]:
+        answers = [question_answering_baselines.sliding_window(*example.inputs) for example in test]
+        return "sliding window", self.score([
+            {"question": example.inputs[0], "golds": list(example.target), "answer": answer, "title": example.title}
+            for example, answer in zip(test, answers, strict=True)
+        ])  # fmt: skip
+
+
+class _Answers(Examiner):
+    """Finds answers that do not begin and end where tokens do, and passages of other splits that train has."""
+
+    def __init__(self, split: Any) -> None:
+        self._tokenize = split
+        self._waiting: list[tuple[str, Question]] = []
+        self._cut = {name: Tally() for name in SPLITS}
+        self._answers = dict.fromkeys(SPLITS, 0)
+        self._passages: dict[str, dict[bytes, Where]] = {name: {} for name in SPLITS}
+
+    def see(self, split: str, example: Question) -> None:
+        passage = hashlib.blake2b(example.inputs[1].encode(), digest_size=16).digest()
+        self._passages[split].setdefault(passage, example.where)
+        self._waiting.append((split, example))
+        if len(self._waiting) == CHUNK:
+            self._look()
+
+    def _look(self) -> None:
+        texts = [example.inputs[1] for _, example in self._waiting]
+        tokens = self._tokenize(tf.constant(texts, tf.string, [len(texts)]))
+        for (split, example), first, last in zip(
+            self._waiting, tokens.character_starts.to_list(), tokens.character_ends.to_list(), strict=True
+        ):
+            known = [(start, start + len(text)) for text, start in zip(example.target, example.starts, strict=True) if start >= 0]
+            self._answers[split] += len(known)
+            for start, end in known:
+                if start not in first or end not in last:
+                    self._cut[split].add("cut", example.where)
+        self._waiting = []
+
+    def findings(self) -> Iterator[Finding]:
+        self._look()
+        for split in SPLITS:
+            if count := self._cut[split].counts["cut"]:
+                yield Finding("cut_answers", "note", split, f"answers that do not begin and end where tokens do: {count:,} of "
+                              f"{self._answers[split]:,}", count, self._cut[split].places["cut"],
+                              "training takes the fewest tokens that cover them")  # fmt: skip
+        for split in ("validation", "test"):
+            copies = [where for passage, where in self._passages[split].items() if passage in self._passages["train"]]
+            if copies:
+                yield Finding("copied_passages", "warning", split, f"passages that train has, too: {len(copies):,} of "
+                              f"{len(self._passages[split]):,}", len(copies), [str(where) for where in copies[:PLACES]],
+                              "scores on them say little about new ones: leave them out of train")  # fmt: skip
+
+
+def _covered(first: Sequence[int], last: Sequence[int], start: int, end: int) -> tuple[int, int]:
+    """The first and last of the fewest tokens that cover characters `start` to `end`; the nearest one where none does."""
+    begin = int(np.searchsorted(last, start, "right"))
+    stop = int(np.searchsorted(first, end, "left")) - 1
+    begin = min(begin, len(first) - 1)
+    return begin, max(begin, stop)
+
+
+def _seen_before(texts: tf.Tensor) -> tf.Tensor:
+    """`<string>[batch, count]` → whether an earlier one of the row is the same."""
+    same = texts[:, :, None] == texts[:, None]
+    count = tf.shape(texts)[1]
+    return tf.reduce_any(same & (tf.range(count)[:, None] > tf.range(count)), 2)
