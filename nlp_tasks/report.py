@@ -35,7 +35,7 @@ def with_interval(metric: str, scores: Mapping[str, Any]) -> str:
 
 def is_percent(metric: str) -> bool:
     """Whether a fraction is shown as percent, as the field does."""
-    return metric.endswith(("accuracy", "_f1", "precision", "recall"))
+    return metric.endswith(("accuracy", "_f1", "precision", "recall")) or metric in ("f1", "exact_match")
 
 
 def is_points(metric: str) -> bool:

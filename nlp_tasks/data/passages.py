@@ -21,7 +21,8 @@ COLUMNS: Columns = {
 
 
 def read_file(path: Path, columns: Columns, order: object, counts: Counts) -> Iterator[Row]:
-    """Rows of "question", "passage", "answers" (texts), "starts" (their first characters), "id" and "title", in the file's order.
+    """Rows of "question", "passage", "answers" (texts), "starts" (their first characters), "id" and "title", in the file's order. Their
+    place is the number of the question.
 
     Of two questions with one id the first is taken; how many others there are is counted.
 
@@ -30,7 +31,7 @@ def read_file(path: Path, columns: Columns, order: object, counts: Counts) -> It
             has them (how many).
     """
     seen: set[str] = set()
-    for title, passage, question in _questions(path):
+    for number, (title, passage, question) in enumerate(_questions(path), 1):
         name = question["id"]
         if name in seen:
             counts.dropped["duplicate id"] += 1
@@ -46,7 +47,7 @@ def read_file(path: Path, columns: Columns, order: object, counts: Counts) -> It
             "id": name,
             "title": title,
         }
-        yield Row(fields, Where(str(path), name))
+        yield Row(fields, Where(str(path), number))
     if not seen:
         raise UserError(f"{path}: no questions", 'give a file with {"data": [{"paragraphs": [{"context": …, "qas": […]}]}]}')
 

@@ -13,11 +13,10 @@ CHUNK = 512
 
 
 class Where(NamedTuple):
-    """A place a person can open: `file:line` (for a data set without lines, its name and the number of the row; for questions, their
-    id)."""
+    """A place a person can open: `file:line` (for data without lines, its name and the number of the row)."""
 
     file: str
-    line: int | str
+    line: int
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -70,7 +69,7 @@ def chunks(items: Iterable[T], size: int = CHUNK, characters: int = 4_000_000) -
     held = 0
     for item in items:
         chunk.append(item)
-        held += sum(map(len, getattr(item, "inputs", ())))
+        held += sum(len(given) for given in getattr(item, "inputs", ()) if isinstance(given, (str, tuple)))
         if len(chunk) == size or held >= characters:
             yield chunk
             chunk, held = [], 0

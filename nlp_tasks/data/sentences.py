@@ -187,7 +187,7 @@ def _read_conllu(path: Path, columns: Columns, counts: Counts) -> Iterator[Row]:
         for block in blocks(file, str(path)):
             counts.passed.update({MULTI_WORD: block.ranges, EMPTY_NODE: block.nodes})
             if block.words:
-                start = int(block.where.line) - block.places[0]
+                start = block.where.line - block.places[0]
                 fields = {name: column_of(block, candidates[0]) for name, candidates in found.items()}
                 yield Row(fields, block.where, tuple(start + place for place in block.places), text_of(block))
             elif any(line.removeprefix(codecs.BOM_UTF8).strip() for line in block.raw):

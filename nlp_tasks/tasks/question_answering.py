@@ -10,6 +10,7 @@ where the answer starts and ends. What differs is the middle (`[model] kind`):
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import tell
-from nlp_tasks.recipe import NonNegative, Positive, Section, Share
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_unused
 from nlp_tasks.tasks import question_answering_baselines, question_answering_scores
 from nlp_tasks.tasks.question_answering_verbs import verbs
 from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task, Verb
@@ -127,6 +128,14 @@ class QuestionAnswering(Task):
     order: ClassVar[tuple[str, ...]] = SIDES
     read_file = staticmethod(passages.read_file)
 
+    def __init__(self, recipe: recipe.Recipe) -> None:
+        super().__init__(recipe)
+        options = self.recipe.model
+        if options.kind == "attentive":
+            check_unused("model", options, ("depth",), 'model.kind = "attentive"')
+        if not options.characters:
+            check_unused("model", options, ("longest",), "model.characters = 0")
+
     @property
     def verbs(self) -> tuple[Verb, ...]:
         return verbs()
@@ -150,7 +159,8 @@ class QuestionAnswering(Task):
             fields = row.fields
             starts, problems = passages.mended_starts(fields["passage"], fields["answers"], tuple(map(int, fields["starts"])))
             for problem in problems:
-                counts.mended.setdefault("answers that do not stand where they should", []).append(f"{row.where}: {problem}")
+                place = f"{row.where}: {fields['id']}: {problem}"
+                counts.mended.setdefault("answers that do not stand where they should", []).append(place)
             inputs = fields["question"], fields["passage"]
             yield Question(inputs, tuple(fields["answers"]), row.where, tuple(starts), fields["id"], fields["title"])
 
@@ -160,26 +170,30 @@ class QuestionAnswering(Task):
         return "" if max(example.starts, default=-1) >= 0 else "no answer that stands in its passage"
 
     def tokenize(self, *strings: tf.Tensor) -> Mapping[str, tf.RaggedTensor]:
-        split = tokenizer.Tokenizer(self.recipe.text.lowercase, self.recipe.text.blank)
-        return {side: split(texts).text for side, texts in zip(SIDES, strings, strict=True)}
+        tokens = {side: self.tokenizer(texts).text for side, texts in zip(SIDES, strings, strict=True)}
+        return {side: part.with_values(self._word(part.values)) for side, part in tokens.items()}
+
+    @functools.cached_property
+    def tokenizer(self) -> tokenizer.Tokenizer:
+        with tf.init_scope():  # its table is none of a graph that asks for it first
+            return tokenizer.Tokenizer(False, self.recipe.text.blank)
 
     def further_tokens(self) -> list[bytes]:
         data = self.recipe.data
         return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors))[0]] if data.vectors else []
 
     def examiner(self) -> Examiner:
-        return _Answers(tokenizer.Tokenizer(False, self.recipe.text.blank))
+        return _Answers(self.tokenizer)
 
     # Resources: vocabulary.tsv, characters.json, vectors.npy
 
     def prepare(self, examples: Callable[[], Iterator[Question]], folder: Path) -> None:
         text, data = self.recipe.text, self.recipe.data
-        split = tokenizer.Tokenizer(False, text.blank)
         counts: Counter[bytes] = Counter()
         letters: set[str] = set()
         once = dict.fromkeys(part for question in examples() for part in question.inputs)  # a passage has many questions
         for texts in chunks(once):
-            tokens = split(tf.constant(texts)).text.values
+            tokens = self.tokenizer(tf.constant(texts)).text.values
             letters.update(b"".join(tokens.numpy()).decode())
             counts.update(vocabulary.count_tokens([self._word(tokens)]))
         characters.write_characters(folder / "characters.json", letters)
@@ -189,7 +203,6 @@ class QuestionAnswering(Task):
             tell(word_vectors.add_vectors(path, data.path(data.vectors), counts, folder / "vectors.npy"))
 
     def load(self, folder: Path) -> None:
-        self.tokenizer = tokenizer.Tokenizer(False, self.recipe.text.blank)
         self.vocabulary = vocabulary.Vocabulary(folder / "vocabulary.tsv")
         self.characters = characters.Characters(folder / "characters.json", self.recipe.model.longest)
         vectors = folder / "vectors.npy"

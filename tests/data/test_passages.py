@@ -50,7 +50,7 @@ def test_questions_have_passage_and_answers(tmp_path: Path, kind: str) -> None:
         "question": "Where was Anna born?", "passage": PASSAGE, "answers": ("Rome", "in Rome"), "starts": (17, 14), "id": "q1",
         "title": "Rome",
     }  # fmt: skip
-    assert str(second.where) == f"{path}:q2"
+    assert str(second.where) == f"{path}:2"
 
 
 def test_of_one_id_the_first_is_taken(tmp_path: Path) -> None:

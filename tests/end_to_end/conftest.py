@@ -1,9 +1,13 @@
-"""The command line in the process of the tests, which has TensorFlow already; each model is loaded once."""
+"""The command line in the process of the tests, which has TensorFlow already, each model loaded once; and runs in processes of their own
+that are killed, or that have two devices."""
 
 from __future__ import annotations
 
 import functools
 import io
+import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,3 +55,73 @@ def call(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[by
         return Outcome(end.value.code, raw, err.decode())
 
     return called
+
+
+Kill = Callable[[Path, str, int], None]
+
+KILLED = """
+import os, runpy, signal, sys
+name, count, *sys.argv[1:] = sys.argv[1:]
+replace, left = os.replace, int(count)
+
+def watched(source, target):
+    global left
+    replace(source, target)
+    left -= os.path.basename(target) == name
+    if left == 0 and os.path.basename(target) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = watched
+runpy.run_module("nlp_tasks", run_name="__main__")
+"""
+
+
+@pytest.fixture
+def kill() -> Kill:
+    """`kill(folder, "last.npz", 3)`: runs the folder's small.toml, killed when the third file of this name is there."""
+
+    def killed(folder: Path, name: str, count: int) -> None:
+        command = [sys.executable, "-c", KILLED, name, str(count), "run", "small.toml", "--strategy", "cpu"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=550)
+        assert done.returncode == -signal.SIGKILL, (name, count, done.stderr.decode())
+
+    return killed
+
+
+TwoDevices = Callable[..., dict[str, float]]
+
+ON_TWO_DEVICES = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from nlp_tasks import recipe, tasks
+from nlp_tasks.run import Run
+
+path, run_dir, *settings = sys.argv[1:]
+content = recipe.load(path, lambda name: tasks.find(name).recipe_type, ['training.precision="float64"', *settings])
+found = []
+for strategy in ("cpu", "mirrored"):
+    run = Run(content, strategy, run_dir=run_dir, strategy=strategy)
+    run.train()
+    assert json.loads((run.folder / "environment.json").read_text())["replicas"] == 1 + (strategy == "mirrored")
+    with np.load(run.folder / "checkpoints" / "chosen.npz") as arrays:
+        found.append({name: arrays[name] for name in arrays.files if name.startswith("model/")})
+one, two = found
+assert one.keys() == two.keys()
+print(json.dumps({name: float(np.abs(value - two[name]).max()) for name, value in one.items()}))
+"""
+
+
+@pytest.fixture
+def two_devices(tmp_path: Path) -> TwoDevices:
+    """`two_devices(recipe, *settings)`: by how much each weight of a training on two devices differs from one on one, in float64."""
+
+    def differences(path: Path, *settings: str) -> dict[str, float]:
+        command = [sys.executable, "-c", ON_TWO_DEVICES, str(path), str(tmp_path / "two devices"), *settings]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return differences

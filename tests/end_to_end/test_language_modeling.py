@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import random
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import pytest
 from nlp_tasks import inference
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import Call
+    from tests.end_to_end.conftest import Call, Kill, TwoDevices
 
 RECIPE = """
 [task]
@@ -261,47 +260,22 @@ def test_the_export_answers_with_nothing_but_tensorflow(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resources", "train", "chosen.npz", "predictions.jsonl"])
-def test_a_counted_run_killed_after_each_stage_goes_on(counted: Made, tmp_path: Path, name: str) -> None:
+def test_a_counted_run_killed_after_each_stage_goes_on(counted: Made, tmp_path: Path, kill: Kill, name: str) -> None:
     made = prepare(tmp_path / "killed", COUNTED)
-    done = subprocess.run(
-        [sys.executable, "-c", SIGNAL_AT, name, "1", "run", "small.toml", "--strategy", "cpu"],
-        cwd=made.folder, capture_output=True, timeout=550,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    kill(made.folder, name, 1)
     finish(made)
     assert made.scores() == counted.scores()
     assert list(made.folder.rglob("*.partial")) == []
 
 
-SIGNAL_AT = """
-import os, runpy, signal, sys
-name, count, *sys.argv[1:] = sys.argv[1:]
-replace, left = os.replace, int(count)
-
-def watched(source, target):
-    global left
-    replace(source, target)
-    left -= os.path.basename(target) == name
-    if left == 0 and os.path.basename(target) == name:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-os.replace = watched
-runpy.run_module("nlp_tasks", run_name="__main__")
-"""
-
-
 @pytest.mark.slow
-def test_a_run_killed_at_random_steps_is_the_undisturbed_one(characters: Made, tmp_path: Path) -> None:
+def test_a_run_killed_at_random_steps_is_the_undisturbed_one(characters: Made, tmp_path: Path, kill: Kill) -> None:
     """The state that is carried from batch to batch is part of a checkpoint."""
     made = prepare(tmp_path / "killed", RECIPE)
     (made.folder / "text.txt").write_bytes((characters.folder / "text.txt").read_bytes())
     counts = [random.randint(2, 20) for _ in range(2)]
     for count in counts:
-        done = subprocess.run(
-            [sys.executable, "-c", SIGNAL_AT, "last.npz", str(count), "run", "small.toml", "--strategy", "cpu"],
-            cwd=made.folder, capture_output=True, timeout=550,
-        )  # fmt: skip
-        assert done.returncode == -signal.SIGKILL, (counts, done.stderr.decode())
+        kill(made.folder, "last.npz", count)
     finish(made)
     ours, theirs = made.chosen(), characters.chosen()
     assert ours.keys() == theirs.keys() != set()
@@ -312,30 +286,6 @@ def test_a_run_killed_at_random_steps_is_the_undisturbed_one(characters: Made, t
     assert strip[0] == strip[1]
     assert made.scores() == characters.scores()
     assert list(made.folder.rglob("*.partial")) == []
-
-
-TWO_DEVICES = """
-import json, sys
-import numpy as np
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from nlp_tasks import recipe, tasks
-from nlp_tasks.run import Run
-
-path, run_dir, *settings = sys.argv[1:]
-content = recipe.load(path, lambda name: tasks.find(name).recipe_type, ['training.precision="float64"', "training.batch_rows=7", *settings])
-found = []
-for strategy in ("cpu", "mirrored"):
-    run = Run(content, strategy, run_dir=run_dir, strategy=strategy)
-    run.train()
-    assert json.loads((run.folder / "environment.json").read_text())["replicas"] == 1 + (strategy == "mirrored")
-    with np.load(run.folder / "checkpoints" / "chosen.npz") as arrays:
-        found.append({name: arrays[name] for name in arrays.files if name.startswith("model/")})
-one, two = found
-assert one.keys() == two.keys()
-print(json.dumps({name: float(np.abs(value - two[name]).max()) for name, value in one.items()}))
-"""
 
 
 @pytest.mark.slow
@@ -354,12 +304,9 @@ print(json.dumps({name: float(np.abs(value - two[name]).max()) for name, value i
         ],
     ],
 )
-def test_two_devices_give_the_weights_of_one(tmp_path: Path, settings: list[str]) -> None:
+def test_two_devices_give_the_weights_of_one(tmp_path: Path, two_devices: TwoDevices, settings: list[str]) -> None:
     made = prepare(tmp_path, RECIPE)
-    arguments = [str(made.folder / "small.toml"), str(tmp_path / "runs"), *settings]
-    done = subprocess.run([sys.executable, "-c", TWO_DEVICES, *arguments], capture_output=True, text=True, timeout=550)
-    assert done.returncode == 0, done.stderr
-    differences = json.loads(done.stdout.splitlines()[-1])
+    differences = two_devices(made.folder / "small.toml", "training.batch_rows=7", *settings)
     worst = max(differences, key=lambda name: differences[name])
     assert len(differences) > 4 and differences[worst] <= 1e-9, (worst, differences[worst])
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,7 @@ from nlp_tasks import inference
 from nlp_tasks.data.toy_world.translation import generate
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import Call
+    from tests.end_to_end.conftest import Call, Kill, TwoDevices
 
 RECIPE = """
 [task]
@@ -229,19 +227,10 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "additive", "multiplicative"])
-def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, kind: str) -> None:
+def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, kill: Kill, kind: str) -> None:
     whole, killed = finish(prepare(tmp_path / "whole", kind)), prepare(tmp_path / "killed", kind)
     for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nlp_tasks", "run", "small.toml", "--strategy", "cpu"], cwd=killed, stderr=subprocess.DEVNULL
-        )
-        last = killed / "runs" / "small" / "checkpoints" / "last.npz"
-        until = time.monotonic() + 120
-        while not last.exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(random.random())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill(killed, "last.npz", random.randint(1, 5))
     finish(killed)
     one, other = weights(whole), weights(killed)
     assert one.keys() == other.keys()
@@ -252,36 +241,9 @@ def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, kind: str) -> None:
     )
 
 
-TWO = """
-import json, sys
-import numpy as np
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from nlp_tasks import recipe, tasks
-from nlp_tasks.run import Run
-
-path, run_dir = sys.argv[1:]
-content = recipe.load(path, lambda name: tasks.find(name).recipe_type, ['training.precision="float64"', "training.clip_norm=0.5"])
-found = []
-for strategy in ("cpu", "mirrored"):
-    run = Run(content, strategy, run_dir=run_dir, strategy=strategy)
-    run.train()
-    with np.load(run.folder / "checkpoints" / "chosen.npz") as arrays:
-        found.append({name: arrays[name] for name in arrays.files if name.startswith("model/")})
-one, two = found
-print(json.dumps({name: float(np.abs(value - two[name]).max()) for name, value in one.items()}))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "additive"])
-def test_two_devices_give_the_weights_of_one(tmp_path: Path, kind: str) -> None:
-    folder = prepare(tmp_path / "data", kind)
-    done = subprocess.run(
-        [sys.executable, "-c", TWO, str(folder / "small.toml"), str(tmp_path)], capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr
-    differences = json.loads(done.stdout.splitlines()[-1])
+def test_two_devices_give_the_weights_of_one(tmp_path: Path, two_devices: TwoDevices, kind: str) -> None:
+    differences = two_devices(prepare(tmp_path / "data", kind) / "small.toml", "training.clip_norm=0.5")
     worst = max(differences, key=lambda name: differences[name])
     assert len(differences) > 5 and differences[worst] <= 1e-9, (worst, differences[worst])

@@ -56,8 +56,7 @@ def open_task(folder: Path, **sections: Any) -> QuestionAnswering:
 
 def examples() -> list[Question]:
     return [
-        Question((q, p), answers, Where("a.json", f"q{n}"), starts, f"q{n}", "T_1")
-        for n, (q, p, answers, starts) in enumerate(ROWS)
+        Question((q, p), answers, Where("a.json", n), starts, f"q{n}", "T_1") for n, (q, p, answers, starts) in enumerate(ROWS)
     ]
 
 
@@ -180,7 +179,7 @@ def test_rows_become_questions() -> None:
         "id": "q",
         "title": "",
     }
-    (question,) = task.read([Row(fields, Where("a.json", "q"))], counts)
+    (question,) = task.read([Row(fields, Where("a.json", 1))], counts)
     assert question.starts == (9, 0, -1) and question.inputs == ("Who?", "Anna and Karl.")
     assert len(counts.mended["answers that do not stand where they should"]) == 2
     assert task.unfit(question) == "" and task.unfit(question._replace(starts=(-1,))) == "no answer that stands in its passage"
@@ -201,8 +200,8 @@ def test_a_look_at_the_data_finds_answers_inside_words_and_copied_passages(reade
         examiner.see(split, example)
     found = {finding.kind: finding for finding in examiner.findings()}
     assert found.keys() == {"cut_answers", "copied_passages"}
-    assert found["cut_answers"].message.endswith("1 of 3") and found["cut_answers"].places == ["a.json:q3"]
-    assert found["copied_passages"].count == 1 and found["copied_passages"].places == ["a.json:q0"]
+    assert found["cut_answers"].message.endswith("1 of 3") and found["cut_answers"].places == ["a.json:3"]
+    assert found["copied_passages"].count == 1 and found["copied_passages"].places == ["a.json:0"]
 
 
 # Training
