@@ -3,7 +3,8 @@
 # ARGS=--restart). JOBS=… are the processes of `make test`.
 
 JOBS ?= 2
-SAMPLES := sentiment/sample pos_tagging/sample ner/sample language_modeling/sample machine_translation/sample
+SAMPLES := sentiment/sample pos_tagging/sample ner/sample language_modeling/sample machine_translation/sample \
+	question_answering/sample
 
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
@@ -30,6 +31,9 @@ demo: .venv/.installed  ## train, score and export the samples, let one answer, 
 		--max-tokens 24 --temperature 0.7
 	@echo
 	@printf '%s\n' 'Two monks hear three strange boats behind the wall.' | $(VENV_PYTHON) -m nlp_tasks translate saved_models/machine_translation-sample
+	@echo
+	@printf '%s\n' '{"question": "Who gave Mira a ring?", "passage": "On Friday Mira gave Tomas a lamp. On Monday Tomas gave Mira a ring."}' \
+		| $(VENV_PYTHON) -m nlp_tasks ask saved_models/question_answering-sample
 	@echo
 	@cat runs/.demo.txt
 

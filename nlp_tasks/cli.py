@@ -304,13 +304,17 @@ def _verb(name: str, declared_as: str) -> click.Command:
         verb = find_verb(loaded.task, declared_as)
         _check_options(verb, declared, given)
         if style not in _LINES:
+            for option in declared.options:
+                if given[option.name] != option.default:
+                    raise UserError(f"--format {style} takes no --{option.name.replace('_', '-')}", "leave one of them out")
             _answer_documents(loaded, verb, file, style)
             return
         signature = in_tokens(verb) if tokenized else verb.signature
         prompt, pictures, number = given.get("prompt"), 0, 0
         if prompt is not None and file != "-":
             raise UserError(f"--prompt and the file {file}", "give one of them")
-        for lines in [[prompt]] if prompt is not None else _prompt() if file == "-" and sys.stdin.isatty() else _lines(file):
+        typed = prompt is None and file == "-" and sys.stdin.isatty()
+        for lines in [[prompt]] if prompt is not None else _prompt() if typed else _lines(file):
             if verb.stream:
                 for line in lines:
                     _stream(verb, loaded, line, given, style)
@@ -321,7 +325,12 @@ def _verb(name: str, declared_as: str) -> click.Command:
                 try:
                     inputs.append((tuple(line.split()),) if tokenized else verb.inputs(line, given))
                 except LineError as error:
+                    if typed:  # whoever typed it can mend it
+                        click.echo(str(error), err=True)
+                        continue
                     raise UserError(f"{_named(file)}:{number}: {error.message}", error.hint) from None
+            if typed and not inputs:
+                continue
             if verb.picture and style == "text":
                 pictures += _draw(verb, loaded.answer(verb, inputs), Path(given["output"]), pictures)
                 continue

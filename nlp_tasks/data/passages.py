@@ -67,8 +67,8 @@ def read(content: bytes, name: str) -> Any:
         raise UserError(
             f"{name}:{error.lineno}: broken JSON at column {error.colno}: {error.msg}", "is the file whole?"
         ) from None
-    except RecursionError:
-        raise UserError(f"{name}: JSON too deep to read", "give a file in the form of SQuAD 1.1") from None
+    except (RecursionError, ValueError) as error:  # too deep, or a number of thousands of digits
+        raise UserError(f"{name}: JSON that cannot be read: {error}", "give a file in the form of SQuAD 1.1") from None
 
 
 def _questions(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -94,13 +94,13 @@ def questions(content: Any, name: str, *, answered: bool = True) -> Iterator[tup
     place = name
     try:
         for number, article in enumerate(_list(content["data"])):
-            title = str(article.get("title", ""))
+            title = _text(str(article.get("title", "")))
             for paragraph_number, paragraph in enumerate(_list(article["paragraphs"])):
                 place = f"{name}: data[{number}].paragraphs[{paragraph_number}]"
                 passage = _text(paragraph["context"])
                 for question in _list(paragraph["qas"]):
                     place = f"{name}: question {question.get('id')!r}"
-                    checked: dict[str, Any] = {"id": str(question["id"]), "question": _text(question["question"])}
+                    checked: dict[str, Any] = {"id": _text(str(question["id"])), "question": _text(question["question"])}
                     if answered:
                         checked["answers"] = [
                             {"text": _text(answer["text"]), "answer_start": int(answer["answer_start"])}
@@ -108,7 +108,7 @@ def questions(content: Any, name: str, *, answered: bool = True) -> Iterator[tup
                         ]  # fmt: skip
                     yield title, passage, checked
                 place = name
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         missing = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{place}: not in the form of SQuAD 1.1: {missing}",
                         'expected {"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": '

@@ -8,6 +8,7 @@ from nlp_tasks.layers.crf import CRF, log_likelihood, log_partition, marginals, 
 from nlp_tasks.layers.dropout import Dropout, Noise, TokenDropout
 from nlp_tasks.layers.embedding import Embedding
 from nlp_tasks.layers.feed_forward import FeedForward
+from nlp_tasks.layers.memory import EpisodicMemory
 from nlp_tasks.layers.model import Model
 from nlp_tasks.layers.pooling import AttentionPooling, last_pooling, max_pooling, mean_pooling
 from nlp_tasks.layers.reading import BilinearPointer, ContextQueryAttention, QuestionAlignment, best_spans, pointed
@@ -32,6 +33,7 @@ __all__ = [
     "Convolution",
     "Dropout",
     "Embedding",
+    "EpisodicMemory",
     "FeedForward",
     "FullSoftmax",
     "MinGRU",

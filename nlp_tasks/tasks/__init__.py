@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 REGISTRY = {
     "language_modeling": "nlp_tasks.tasks.language_modeling:LanguageModeling",
     "question_answering": "nlp_tasks.tasks.question_answering:QuestionAnswering",
+    "question_answering_stories": "nlp_tasks.tasks.question_answering_stories:QuestionAnsweringStories",
     "sentiment": "nlp_tasks.tasks.sentiment:Sentiment",
     "tagging": "nlp_tasks.tasks.tagging:Tagging",
     "translation": "nlp_tasks.tasks.translation:Translation",
@@ -50,7 +51,8 @@ VERBS = {
         ),
     ),
     "align": Command(
-        "Pictures of which word of the source each word of its translation looked at; TEXT<tab>TRANSLATION shows a given translation.",
+        "Pictures of what a model looked at: each word of a translation at words of its source (TEXT<tab>TRANSLATION shows a given one), "
+        "each episode of a memory at facts of its story.",
         (Option("output", str, "alignment.png", "The picture's file; of several texts, numbered ones."),),
     ),
     "score": Command("The log-probability (natural), perplexity and number of tokens of each line of text, its end counted too."),

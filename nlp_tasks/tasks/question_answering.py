@@ -4,7 +4,7 @@ The lecture's three steps are three parts of the model: question and passage bec
 where the answer starts and ends. What differs is the middle (`[model] kind`):
 
     attentive   a BiLSTM for each; the question's last state is compared with each token of the passage (Hermann 2015; Chen 2016)
-    drqa        tokens of the passage know which words of the question they are like, before and after deep BiLSTMs (Chen 2017)
+    drqa        tokens of the passage know which words of the question they are like, before deep BiLSTMs read them (Chen 2017)
     bidaf       attention in both directions between the two, then BiLSTMs over what was found (Seo 2017)
 """
 
@@ -26,6 +26,7 @@ from nlp_tasks.data.findings import PLACES, Finding, Tally
 from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
 from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
+from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import tell
 from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_unused
@@ -49,8 +50,8 @@ else:
     vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
 
 SIDES = ("question", "passage")
-FURTHER = 4
-"""Spans that are looked at for each answer asked for: some of them are the same text."""
+FURTHER, AND_MORE = 8, 64
+"""Spans that are looked at for each answer asked for, and beside, where more than one is: some of them are the same text."""
 
 
 class Data(recipe.Data, frozen=True, kw_only=True):
@@ -157,6 +158,9 @@ class QuestionAnswering(Task):
     def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Question]:
         for row in rows:
             fields = row.fields
+            if not fields["answers"]:
+                raise UserError(f"{row.where}: question {fields['id']!r} has no answer", "unanswerable questions, as SQuAD 2.0 has them, "
+                                "are not supported yet: leave them out")  # fmt: skip
             starts, problems = passages.mended_starts(fields["passage"], fields["answers"], tuple(map(int, fields["starts"])))
             for problem in problems:
                 place = f"{row.where}: {fields['id']}: {problem}"
@@ -253,7 +257,9 @@ class QuestionAnswering(Task):
         options, first = self.recipe.model, vocabulary.FIRST
         self._trained = first + sum(count > 0 for count in self.vocabulary.counts)
         made: dict[str, Any] = {
-            "embedding": layers.Embedding(self._trained, options.embedding),
+            "embedding": layers.Embedding(
+                self._trained, options.embedding, scale=0.5
+            ),  # a word that is rare hardly moves from there
             "embedding_dropout": layers.Dropout(options.embedding_dropout),
             "dropout": layers.Dropout(options.dropout),
         }
@@ -265,7 +271,7 @@ class QuestionAnswering(Task):
                 len(self.characters), 32, network, distinct=not self.recipe.training.compile
             )
         if options.pairs:
-            made["pairs"] = layers.Embedding(options.pairs + 1, options.embedding)
+            made["pairs"] = layers.Embedding(options.pairs + 1, options.embedding, scale=0.3)
 
         def both() -> Any:
             return layers.Bidirectional(layers.LSTM(options.units), layers.LSTM(options.units))
@@ -318,7 +324,11 @@ class QuestionAnswering(Task):
         inputs = {**inputs, "passage": tf.concat([inputs["passage"], aligned], -1)}
         read = {side: self._deep(model, side, inputs[side], lengths[side], noise) for side in SIDES}
         question = model.summary(read["question"], lengths["question"])
-        return model.starts(read["passage"], question), model.ends(read["passage"], question)
+        starts = model.starts(read["passage"], question)
+        # The end knows where the start is expected.
+        weights = tf.cast(tf.exp(layers.pointed(starts, lengths["passage"])), starts.dtype)
+        expected = tf.linalg.matvec(read["passage"], weights, transpose_a=True)
+        return starts, model.ends(read["passage"], tf.concat([question, expected], -1))
 
     def _deep(self, model: Any, side: str, inputs: tf.Tensor, lengths: tf.Tensor, noise: Noise | None) -> tf.Tensor:
         """The outputs of all layers side by side."""
@@ -370,7 +380,9 @@ class QuestionAnswering(Task):
             batch[f"{name}_lengths"] = tf.cast(field.row_lengths(), tf.int32)
         lengths = batch["passage_lengths"]
         starts, ends = (layers.pointed(logits, lengths) for logits in model(batch, None))
-        found = layers.best_spans(starts, ends, self.recipe.decoding.max_answer_tokens, tf.where(most > 1, most * FURTHER, 1))
+        found = layers.best_spans(
+            starts, ends, self.recipe.decoding.max_answer_tokens, tf.where(most > 1, most * FURTHER + AND_MORE, 1)
+        )
         places = {}
         for name, (field, at) in {
             "byte_starts": (tokens.byte_starts, found.starts), "byte_ends": (tokens.byte_ends, found.ends),
@@ -403,7 +415,7 @@ class QuestionAnswering(Task):
             lengths `<int32>[batch]`: how many there are."""
             most = tf.reduce_max(tf.concat([counts, [1]], 0))
             found = self._answered(model, questions, passages, most)
-            inside = (tf.range(most) < counts[:, None]) & (found["scores"] > 0)
+            inside = (tf.range(most) < counts[:, None]) & (found["answers"] != "")
             found = {
                 name: tf.where(inside, value, "" if value.dtype == tf.string else tf.zeros([], value.dtype))
                 for name, value in found.items()

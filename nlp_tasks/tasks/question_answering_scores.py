@@ -55,10 +55,10 @@ def _f1(answer: Sequence[str], gold: Sequence[str]) -> float:
 
 
 def reading(results: Sequence[Mapping[str, Any]], *, characters: bool = False) -> Scores:
-    """Exact match and F1, by what the question asks for, by the length of the answer and of the passage, and by domain.
+    """Exact match and F1, by what the question asks for, by the length of the answer, and by domain.
 
     Args:
-        results: of each question its "question", "gold" (all right answers), "answer", "title", and "passage_length" in words.
+        results: of each question its "question", "golds" (all right answers), "answer" and "title".
         characters: whether F1 counts characters.
     """
     parts = {
@@ -69,7 +69,7 @@ def reading(results: Sequence[Mapping[str, Any]], *, characters: bool = False) -
     unit = "characters" if characters else "words"
     counted = "SQuAD 1.1, largest of the gold answers|interval:bootstrap1000"
     signatures = {"f1": f"{counted}|unit:{unit}", "exact_match": counted}
-    figures = _figures(results, parts["f1"])
+    figures = _figures(results, parts["f1"], characters)
     return Scores(values, scores.ratios(parts), parts, {"examples": len(results)}, signatures, _text(figures), figures)
 
 
@@ -77,12 +77,13 @@ def _ratio(values: Sequence[float]) -> np.ndarray:
     return np.array([values, np.ones(len(values))], float)
 
 
-def _figures(results: Sequence[Mapping[str, Any]], part: np.ndarray) -> dict[str, Any]:
+def _figures(results: Sequence[Mapping[str, Any]], part: np.ndarray, characters: bool) -> dict[str, Any]:
     asked = np.array([_asked(result["question"]) for result in results], object)
-    lengths = np.array([min(len(gold.split()) or 1 for gold in result["golds"]) for result in results], int)
+    unit = "characters" if characters else "words"
+    lengths = np.array([min(max(1, len(_parts(gold, characters))) for gold in result["golds"]) for result in results], int)
     figures = {
         "by_question_word": scores.grouped("f1", "question word", _groups(part, asked, [*QUESTION_WORDS, "other"])),
-        "by_answer_length": scores.by_size("f1", "words of the shortest gold answer", lengths, part),
+        "by_answer_length": scores.by_size("f1", f"{unit} of the shortest gold answer", lengths, part),
     }
     if len(names := _domains(results)) > 1:
         domains = np.array([_domain(result["title"], names) for result in results], object)

@@ -100,9 +100,12 @@ def _tsv(line: str, answer: Mapping[str, Any]) -> str:
 
 
 def _questions(lines: Iterable[bytes], name: str) -> Iterator[Asked]:
+    """Of one id the first. All are looked at before the first is answered: nothing is written of a file that is broken."""
     content = passages.read(b"".join(lines), name)
+    asked: dict[str, Asked] = {}
     for _, passage, question in passages.questions(content, name, answered=False):
-        yield Asked((question["question"], passage, 1), question["id"])
+        asked.setdefault(question["id"], Asked((question["question"], passage, 1), question["id"]))
+    return iter(asked.values())
 
 
 def _entry(name: str, answer: Mapping[str, Any]) -> bytes:

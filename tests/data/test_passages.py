@@ -73,7 +73,10 @@ def test_of_one_id_the_first_is_taken(tmp_path: Path) -> None:
         (content({**WHERE, "question": "half \ud83d"}).__repr__().replace("'", '"'), "half a surrogate pair"),
         (content(WHERE, {**WHO, "answers": []}), r"1 of 2 questions have no answer \(SQuAD 2.0\)"),
         ({"data": [{"paragraphs": [{"qas": []}]}]}, r"data\[0\].paragraphs\[0\]: .* no 'context'"),
-        ("[" * 100_000, "JSON too deep|broken JSON"),
+        (json.dumps(content(WHERE)).replace("17", "1e999"), "question 'q1': not in the form"),
+        (json.dumps(content(WHERE)).replace("17", "9" * 5000), "JSON that cannot be read"),
+        (content(WHERE, title="\ud83d").__repr__().replace("'", '"'), "half a surrogate pair"),
+        ("[" * 100_000, "JSON that cannot be read|broken JSON"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, given: Any, message: str) -> None:

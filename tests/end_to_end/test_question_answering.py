@@ -146,7 +146,8 @@ def test_ask_by_lines_by_passage_and_by_file(made: Path, call: Call, tmp_path: P
     )
     assert len(named.out.splitlines()) == 3 and named.out.splitlines()[0].split("\t")[1] == answer
     shown = call("ask", model, "--passage", str(tmp_path / "passage.txt"), "--highlight", given=b"Who gave Karl a ring?\n")
-    assert shown.out == PASSAGE.replace(answer, f"⟦{answer}⟧", 1) + "\n" or f"⟦{answer}⟧" in shown.out
+    start, end = rows[0]["start"], rows[0]["end"]
+    assert shown.out == f"{PASSAGE[:start]}⟦{answer}⟧{PASSAGE[end:]}\n"
     official = call("ask", model, str(made / "test.json"), "--format", "squad")
     found = json.loads(official.out)
     rows = [json.loads(row) for row in (made / "runs" / "small" / "predictions.jsonl").read_text().splitlines()]
@@ -177,6 +178,7 @@ def test_what_a_model_is_not_asked(made: Path, call: Call, tmp_path: Path) -> No
         (("ask", model, "--passage", "nowhere.txt"), "cannot read the passage nowhere.txt"),
         (("ask", model, "--beam", "3"), "takes no --beam"),
         (("ask", model, str(tmp_path / "broken.json"), "--format", "squad"), "broken.json:1: broken JSON at column"),
+        (("ask", model, str(made / "test.json"), "--format", "squad", "--n-best", "2"), "--format squad takes no --n-best"),
         (("translate", model, "--n-best", "0"), "--n-best"),
     ):
         done = call(*arguments, given=b"Who?\n")

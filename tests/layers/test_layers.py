@@ -235,6 +235,13 @@ def reading(make: Callable[[], Any], *, both: bool = False) -> Case:
     return Case(make, read)
 
 
+def remembered(layer: Any, batch: Batch) -> tf.Tensor:
+    """The memory, and how much the first fact mattered in each episode."""
+    question = tf.constant(pattern(len(LENGTHS), FEATURES)[batch.rows])
+    memory, gates = layer(inside(batch, tf.constant(batch.vectors)), batch.lengths, question, noise(batch))
+    return tf.concat([memory, tf.nn.softmax(gates)[:, :, 0] * tf.cast(batch.lengths > 0, tf.float32)[:, None]], 1)
+
+
 def pointing(layer: Any, batch: Batch) -> tf.Tensor:
     return layer(tf.constant(batch.vectors), tf.constant(pattern(len(LENGTHS), UNITS)[batch.rows]))[:, :, None]
 
@@ -283,6 +290,7 @@ CASES = {
     "log_likelihood": tag_sequences(layers.log_likelihood, "rows", gold=True),
     "marginals": tag_sequences(layers.marginals, "tokens"),
     "viterbi": tag_sequences(layers.viterbi, "tokens"),
+    "EpisodicMemory": Case(lambda: layers.EpisodicMemory(FEATURES, 2, dropout=0.3, name="a"), rows=remembered),
     "QuestionAlignment": reading(lambda: layers.QuestionAlignment(UNITS)),
     "ContextQueryAttention": reading(layers.ContextQueryAttention, both=True),
     "BilinearPointer": Case(layers.BilinearPointer, pointing),
@@ -312,7 +320,7 @@ TRAINED = [
     "AttentionPooling", "CRF", "BagOfNgrams", "BagOfNgrams-linear", "Attention", "CausalTransformer", "FeedForward", "FeedForward-token",
     "FullSoftmax", "FullSoftmax-smoothed", "AdaptiveSoftmax", "SampledSoftmax", "TransformerEncoder", "TransformerDecoder",
     "RecurrentDecoder-none", "RecurrentDecoder-additive", "RecurrentDecoder-multiplicative", "RecurrentDecoder-feeding",
-    "QuestionAlignment", "ContextQueryAttention", "BilinearPointer",
+    "QuestionAlignment", "ContextQueryAttention", "BilinearPointer", "EpisodicMemory",
 ]  # fmt: skip
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nlp_tasks.errors import UserError
-from nlp_tasks.text.word_vectors import read_vectors
+from nlp_tasks.text.vocabulary import read_vocabulary, write_vocabulary
+from nlp_tasks.text.word_vectors import add_vectors, read_vectors
 
 VECTORS = {"the": [0.5, -1.25, 3e-2], "naïve": [1, 2, 3], "3": [4, 5, 6]}
 LINES = [f"{word} {' '.join(map(str, vector))}" for word, vector in VECTORS.items()]
@@ -139,3 +141,18 @@ def test_a_gz_of_damaged_content_is_refused(tmp_path: Path) -> None:
 def test_a_packed_file_of_another_name_is_refused(tmp_path: Path) -> None:
     path = file(tmp_path, gzip.compress("\n".join(LINES).encode()))
     assert refusal(path).startswith(f"{path}:1: expected a word and ")
+
+
+def test_words_that_only_the_file_has_follow_those_of_training(tmp_path: Path) -> None:
+    counts = Counter({b"the": 5, b"rare": 1, b"often": 3})
+    vocabulary, table = tmp_path / "vocabulary.tsv", tmp_path / "vectors.npy"
+    write_vocabulary(vocabulary, counts, minimum_count=2, size=10)
+    told = add_vectors(vocabulary, file(tmp_path, "\n".join([*LINES, "rare 7 8 9"])), counts, table)
+    words = list(read_vocabulary(vocabulary))
+    assert words[:2] == [(b"the", 5), (b"often", 3)] and {*words[2:]} == {("naïve".encode(), 0), (b"3", 0), (b"rare", 0)}
+    rows = np.load(table)
+    place = {word: 2 + index for index, (word, _) in enumerate(words)}
+    np.testing.assert_array_equal(rows[place[b"the"]], np.float32([0.5, -1.25, 0.03]))
+    np.testing.assert_array_equal(rows[place[b"rare"]], [7, 8, 9])
+    assert not rows[:2].any() and not rows[place[b"often"]].any()
+    assert told == "vectors  4 of 3 features; of the training data they know 66.7% of the words, 66.7% of the text"
