@@ -237,7 +237,7 @@ def reading(make: Callable[[], Any], *, both: bool = False) -> Case:
 
 def remembered(layer: Any, batch: Batch) -> tf.Tensor:
     """The memory, and how much the first fact mattered in each episode."""
-    question = tf.constant(pattern(len(LENGTHS), FEATURES)[batch.rows])
+    question = tf.constant(2 + pattern(len(LENGTHS), FEATURES)[batch.rows])  # no unit is shut
     memory, gates = layer(inside(batch, tf.constant(batch.vectors)), batch.lengths, question, noise(batch))
     return tf.concat([memory, tf.nn.softmax(gates)[:, :, 0] * tf.cast(batch.lengths > 0, tf.float32)[:, None]], 1)
 
