@@ -30,7 +30,8 @@ class EpisodicMemory(keras.layers.Layer):
         noise: None outside training.
 
     Returns:
-        memory `<float>[rows, units]`, zeros where there are no facts, and the logits of the gates `<float>[rows, episodes, facts]`, very small beyond a row's facts.
+        memory `<float>[rows, units]`, zeros where there are no facts, and the logits of the gates `<float>[rows, episodes, facts]`, very
+        small beyond a row's facts.
     """
 
     def __init__(self, units: int, episodes: int, *, dropout: float = 0.0, **kwargs: object) -> None:

@@ -237,7 +237,7 @@ def reading(make: Callable[[], Any], *, both: bool = False) -> Case:
 
 def remembered(layer: Any, batch: Batch) -> tf.Tensor:
     """The memory, and how much the first fact mattered in each episode."""
-    question = tf.constant(2 + pattern(len(LENGTHS), FEATURES)[batch.rows])  # no unit is shut
+    question = tf.constant(1 + pattern(len(LENGTHS), FEATURES)[batch.rows])  # no unit of the memory is shut
     memory, gates = layer(inside(batch, tf.constant(batch.vectors)), batch.lengths, question, noise(batch))
     return tf.concat([memory, tf.nn.softmax(gates)[:, :, 0] * tf.cast(batch.lengths > 0, tf.float32)[:, None]], 1)
 
@@ -290,7 +290,7 @@ CASES = {
     "log_likelihood": tag_sequences(layers.log_likelihood, "rows", gold=True),
     "marginals": tag_sequences(layers.marginals, "tokens"),
     "viterbi": tag_sequences(layers.viterbi, "tokens"),
-    "EpisodicMemory": Case(lambda: layers.EpisodicMemory(FEATURES, 2, dropout=0.3, name="a"), rows=remembered),
+    "EpisodicMemory": Case(lambda: layers.EpisodicMemory(FEATURES, 2, dropout=0.2, name="b"), rows=remembered),
     "QuestionAlignment": reading(lambda: layers.QuestionAlignment(UNITS)),
     "ContextQueryAttention": reading(layers.ContextQueryAttention, both=True),
     "BilinearPointer": Case(layers.BilinearPointer, pointing),
