@@ -304,10 +304,7 @@ def _verb(name: str, declared_as: str) -> click.Command:
         verb = find_verb(loaded.task, declared_as)
         _check_options(verb, declared, given)
         if style not in _LINES:
-            for option in declared.options:
-                if given[option.name] != option.default:
-                    raise UserError(f"--format {style} takes no --{option.name.replace('_', '-')}", "leave one of them out")
-            _answer_documents(loaded, verb, file, style)
+            _answer_documents(loaded, verb, file, style, [o.name for o in declared.options if given[o.name] != o.default])
             return
         signature = in_tokens(verb) if tokenized else verb.signature
         prompt, pictures, number = given.get("prompt"), 0, 0
@@ -376,10 +373,12 @@ def _draw(verb: Verb, answers: list[dict[str, Any]], output: Path, before: int) 
     return len(answers)
 
 
-def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str) -> None:
+def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str, options: list[str]) -> None:
     """Formats in which a text is more than a line: as they came, with the answers filled in."""
     if style not in verb.documents:
         raise UserError(f"this model has no --format {style}", f"it has: {', '.join([*_LINES, *verb.documents])}")
+    for name in options:
+        raise UserError(f"--format {style} takes no --{name.replace('_', '-')}", "leave one of them out")
     document, written = verb.documents[style], 0
     with click.open_file(file, "rb") as stream:
         for chunk in chunks(document.read(stream, _named(file))):
