@@ -591,7 +591,7 @@ def test_strategies_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distribution.strategy("auto") is tf.distribute.get_strategy()
 
 
-@pytest.mark.parametrize("precision", ["float64", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float64", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_other_precisions_train(tmp_path: Path, precision: str) -> None:
     trainer = make(tmp_path, precision=precision, epochs=10, learning_rate=0.05)
     kinds = {str(value.dtype) for value in weights(trainer).values()}

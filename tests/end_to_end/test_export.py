@@ -190,11 +190,8 @@ def test_of_two_equal_texts_the_other_is_forgiven_once(finished: Place, answer: 
         return {"serving_default": function}
 
     export.check(finished.export / "1", changed([2]), specs, samples)
-    for rows in ([0, 2], [0, 1, 2, 3]):
-        with pytest.raises(RuntimeError, match=f"serving_default of the reloaded export differs .* for {len(rows)} of 4"):
-            export.check(finished.export / "1", changed(rows), specs, samples)
-    with pytest.raises(RuntimeError, match="for 1 of 1 inputs"):
-        export.check(finished.export / "1", changed([0]), specs, samples[:1])
+    with pytest.raises(RuntimeError, match="serving_default of the reloaded export differs .* for 2 of 4"):
+        export.check(finished.export / "1", changed([0, 2]), specs, samples)
 
 
 # By the command line

@@ -230,7 +230,7 @@ print(json.dumps([sorted(loaded.signatures), answers]))
 """
 
 
-@pytest.mark.parametrize("kind", ["characters", "counted"])
+@pytest.mark.parametrize("kind", ["characters", pytest.param("counted", marks=pytest.mark.slow)])
 def test_the_export_answers_with_nothing_but_tensorflow(
     request: pytest.FixtureRequest, loaded: Callable[[Any], inference.Loaded], kind: str
 ) -> None:
@@ -375,6 +375,7 @@ def test_score_and_predict(
     assert len(call("predict", model, str(path)).out.splitlines()) == len(lines)
 
 
+@pytest.mark.slow
 def test_by_a_real_process(characters: Made) -> None:
     done = command(characters.folder, "generate", "runs/small", "--prompt", "the ", "--max-tokens", "5", "--temperature", "0")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -418,6 +419,7 @@ def test_a_model_of_words_tells_what_it_does_not_know(counted: Made, call: Call)
     assert outcome.err == "read as <unk>, as the training text never had it: zebra\n"
 
 
+@pytest.mark.slow
 def test_a_model_of_another_task_cannot_write(finished: Any, call: Call) -> None:
     outcome = call("generate", str(finished.export), "--prompt", "x")
     assert (outcome.code, outcome.out) == (2, "") and "this model cannot generate" in outcome.err

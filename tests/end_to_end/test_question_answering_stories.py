@@ -18,6 +18,8 @@ from nlp_tasks import inference
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Call, Kill, TwoDevices
 
+pytestmark = pytest.mark.slow  # what is not of stories alone is tested with passages
+
 RECIPE = """
 [task]
 name = "question_answering_stories"
@@ -148,7 +150,6 @@ def test_data_that_is_not_there(made: Path, call: Call, tmp_path: Path, settings
     assert done.code == 2 and message in done.err and not list(tmp_path.glob("runs/*"))
 
 
-@pytest.mark.slow
 def test_a_killed_run_is_the_undisturbed_one(made: Path, tmp_path: Path, kill: Kill) -> None:
     killed = prepare(tmp_path / "killed")
     for _ in range(2):
@@ -159,7 +160,6 @@ def test_a_killed_run_is_the_undisturbed_one(made: Path, tmp_path: Path, kill: K
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-@pytest.mark.slow
 def test_two_devices_give_the_weights_of_one(tmp_path: Path, two_devices: TwoDevices) -> None:
     differences = two_devices(prepare(tmp_path / "data") / "small.toml", "training.clip_norm=0.5", "training.batch_rows=7")
     worst = max(differences, key=lambda name: differences[name])

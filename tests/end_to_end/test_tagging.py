@@ -357,7 +357,8 @@ def test_conllu_comes_back_but_for_its_tags(
     check_filled(given, outcomes[0].raw, loaded(treebank.export))
 
 
-@pytest.mark.parametrize("place", [pytest.param("run", marks=pytest.mark.slow), "export"])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["run", "export"])
 def test_conllu_by_a_real_process(treebank: Made, loaded: Callable[[Any], inference.Loaded], place: str) -> None:
     given = b"\n\n".join(documents().values())
     done = command(treebank.folder, "predict", str(getattr(treebank, place)), "--format", "conllu", given=given)
@@ -525,6 +526,7 @@ def test_files_that_are_fine(call: Call, data: Path, kind: str, train: str, vali
 # What a model does not have
 
 
+@pytest.mark.slow
 def test_a_sentiment_model_takes_no_tokens_and_no_treebank(finished: Place, call: Call) -> None:
     tokens = call("predict", str(finished.export), "--tokenized", given=b"good film\n")
     assert (tokens.code, tokens.out) == (2, "")

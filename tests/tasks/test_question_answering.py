@@ -85,7 +85,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Reader]
     return made
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["drqa", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("attentive", "bidaf"))])
 def each(request: pytest.FixtureRequest, readers: Callable[[str], Reader]) -> Reader:
     return readers(request.param)
 

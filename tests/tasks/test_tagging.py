@@ -656,6 +656,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, dict
     return made, before
 
 
+@pytest.mark.slow
 def test_tuned_vectors_and_further_columns_are_learned(undisturbed: tuple[Trainer, dict[str, np.ndarray]]) -> None:
     made, before = undisturbed
     after = weights(made)

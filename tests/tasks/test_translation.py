@@ -97,7 +97,7 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tra
     return made
 
 
-SLOW = ("vanilla", "feeding")
+SLOW = ("vanilla", "feeding", "multiplicative, apart")
 """Kinds that the decoders' own tests cover; here they are looked at now and then."""
 
 
@@ -106,7 +106,9 @@ def each(request: pytest.FixtureRequest, translators: Callable[[str], Translator
     return translators(request.param)
 
 
-@pytest.fixture(params=["additive, gru", "transformer", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW)])
+@pytest.fixture(
+    params=["transformer", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("additive, gru", "vanilla", "feeding"))]
+)
 def some(request: pytest.FixtureRequest, translators: Callable[[str], Translator]) -> Translator:
     return translators(request.param)
 

@@ -61,7 +61,7 @@ def test_pieces_of_any_text(subwords: Subwords, library: sentencepiece.SentenceP
     assert_same(subwords, library, texts)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(" oeinatrslu", max_size=60))
 def test_pieces_of_likely_letters(subwords: Subwords, library: sentencepiece.SentencePieceProcessor, text: str) -> None:
     """Many merges compete: their order counts."""
