@@ -190,7 +190,7 @@ def test_of_two_equal_texts_the_other_is_forgiven_once(finished: Place, answer: 
         return {"serving_default": function}
 
     export.check(finished.export / "1", changed([2]), specs, samples)
-    with pytest.raises(RuntimeError, match="serving_default of the reloaded export differs .* for 2 of 4"):
+    with pytest.raises(RuntimeError, match=r"serving_default of the reloaded export differs .* for 2 of 4"):
         export.check(finished.export / "1", changed([0, 2]), specs, samples)
 
 
