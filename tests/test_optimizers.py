@@ -324,6 +324,7 @@ def devices() -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "adagrad"])
 def test_two_devices_are_one(devices: dict, name: str) -> None:
     assert devices["differences"][name] < 1e-6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -125,9 +124,7 @@ def test_many_equal_rows_make_few_pairs() -> None:
     """Each is paired with the first and with its neighbours: all pairs of 20,000 rows would be 200 million."""
     count = 20_000
     _, matrix = digested([words(3, SHORTEST)])
-    begun = time.monotonic()
     pairs = near_pairs(np.repeat(matrix, count, axis=0))
-    assert time.monotonic() - begun < 5
     assert len(pairs) < (NEIGHBOURS + 1) * count
     assert (pairs[:, 0] < pairs[:, 1]).all()
     assert {*pairs[:, 1].tolist()} == {*range(1, count)}

@@ -480,6 +480,7 @@ def test_without_windows_nothing_stands_aside(some: Reader) -> None:
     assert some.task.aside(some.loaded, pieces(TEXT)) is None
 
 
+@pytest.mark.slow
 def test_minimal_pairs_of_the_toy_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(f"{probe.prefix} {probe.right}\n" for probe in list(toy_world.probes("test"))[:60])
     reader = Reader(open_task(tmp_path, text, data={"source": "toy_world"}, model={"kind": "ngram"}))
@@ -708,7 +709,7 @@ def test_what_the_verbs_say(readers: Callable[[str], Reader]) -> None:
     ("kind", "precision"),
     [
         ("lstm", "float32"),
-        ("feed_forward", "mixed_bfloat16"),
+        pytest.param("feed_forward", "mixed_bfloat16", marks=pytest.mark.slow),
         pytest.param("lstm", "mixed_bfloat16", marks=pytest.mark.slow),
         pytest.param("transformer", "float32", marks=pytest.mark.slow),
         pytest.param("transformer", "mixed_bfloat16", marks=pytest.mark.slow),

@@ -109,6 +109,7 @@ def test_what_cannot_be_learned_from(texts: list[str], size: int) -> None:
         learn(texts, size)
 
 
+@pytest.mark.slow
 def test_a_model_in_a_saved_model_needs_no_file(path: Path, subwords: Subwords, tmp_path: Path) -> None:
     module = tf.Module()
     module.resources = subwords.resources
