@@ -377,8 +377,8 @@ def _answer_documents(loaded: Loaded, verb: Verb, file: str, style: str, options
     """Formats in which a text is more than a line: as they came, with the answers filled in."""
     if style not in verb.documents:
         raise UserError(f"this model has no --format {style}", f"it has: {', '.join([*_LINES, *verb.documents])}")
-    for name in options:
-        raise UserError(f"--format {style} takes no --{name.replace('_', '-')}", "leave one of them out")
+    if options:
+        raise UserError(f"--format {style} takes no --{options[0].replace('_', '-')}", "leave one of them out")
     document, written = verb.documents[style], 0
     with click.open_file(file, "rb") as stream:
         for chunk in chunks(document.read(stream, _named(file))):

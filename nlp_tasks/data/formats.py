@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nlp_tasks.data.rows import Counts, Row, Where
@@ -47,6 +48,15 @@ def read_file(path: Path, columns: Columns, order: Sequence[str], counts: Counts
         f"{path}: unknown kind of file {path.suffix!r}",
         "give .csv, .tsv, .jsonl, or a folder with one folder of .txt files a label",
     )
+
+
+def fingerprint(paths: Iterable[Path], begun: str = "") -> str:
+    """SHA-256 of the contents of files, one after the other."""
+    digest = hashlib.sha256(begun.encode())
+    for path in paths:
+        with path.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

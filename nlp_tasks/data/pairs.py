@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nlp_tasks.data.formats import lines
+from nlp_tasks.data.formats import fingerprint, lines
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.errors import UserError
 from nlp_tasks.recipe import Data
@@ -72,11 +71,7 @@ class AlignedFiles:
             raise UserError(f"{source}: empty file", "give files with at least one line")
 
     def fingerprint(self, split: str) -> str:
-        digest = hashlib.sha256()
-        for path in self.paths(split):
-            with path.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-        return digest.hexdigest()
+        return fingerprint(self.paths(split))
 
 
 def check_languages(data: Any) -> None:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from nlp_tasks.data import toy_world
-from nlp_tasks.data.formats import Columns, Reader, absent, labelled_files, read_file
+from nlp_tasks.data.formats import Columns, Reader, absent, fingerprint, labelled_files, read_file
 from nlp_tasks.data.rows import CHUNK, Counts, Row, Where
 from nlp_tasks.data.sentences import EMPTY_NODE, MULTI_WORD
 from nlp_tasks.errors import UserError, nearest
@@ -99,11 +99,7 @@ class TensorFlowDatasets:
 
     @functools.cached_property
     def _content(self) -> str:
-        digest = hashlib.sha256(self._builder.info.full_name.encode())
-        for file in sorted(Path(self._builder.data_dir).glob("*-of-*")):
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-        return digest.hexdigest()
+        return fingerprint(sorted(Path(self._builder.data_dir).glob("*-of-*")), self._builder.info.full_name)
 
     def _rows(self, split: str, counts: Counts) -> Iterator[Row]:
         features: Any = self._builder.info.features

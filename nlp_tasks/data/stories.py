@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nlp_tasks.data.formats import excerpt, lines
+from nlp_tasks.data.formats import excerpt, fingerprint, lines
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.errors import UserError
 
@@ -61,11 +60,7 @@ class Stories:
             yield from counts.keep(read_file(path, counts))
 
     def fingerprint(self, split: str) -> str:
-        digest = hashlib.sha256()
-        for path in self.paths(split):
-            with path.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-        return digest.hexdigest()
+        return fingerprint(self.paths(split))
 
 
 def read_file(path: Path, counts: Counts) -> Iterator[Row]:

@@ -8,6 +8,7 @@ over (truncated back-propagation, Williams & Peng 1990); scoring reads the test 
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -184,9 +185,11 @@ class LanguageModeling(Task):
         text = self.recipe.text
         if not text.rules:
             return units.at_spaces(text.lowercase)
-        with tf.init_scope():
-            self._tokenizer = getattr(self, "_tokenizer", None) or tokenizer.Tokenizer(text.lowercase, text.blank)
         return units.by_rules(self._tokenizer)
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        return tokenizer.Tokenizer(self.recipe.text.lowercase, self.recipe.text.blank)
 
     def tokenize(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
         unit = self.recipe.text.unit

@@ -179,8 +179,7 @@ class QuestionAnswering(Task):
 
     @functools.cached_property
     def tokenizer(self) -> tokenizer.Tokenizer:
-        with tf.init_scope():  # its table is none of a graph that asks for it first
-            return tokenizer.Tokenizer(False, self.recipe.text.blank)
+        return tokenizer.Tokenizer(False, self.recipe.text.blank)
 
     def further_tokens(self) -> list[bytes]:
         data = self.recipe.data
@@ -374,10 +373,7 @@ class QuestionAnswering(Task):
     def _answered(self, model: Any, questions: tf.Tensor, passages: tf.Tensor, most: tf.Tensor) -> dict[str, tf.Tensor]:
         """The `most` best answers of different texts, best first, `[batch, most]` each."""
         tokens, asked = self.tokenizer(passages), self.tokenizer(questions).text
-        batch = {}
-        for name, field in self._fields(asked, tokens.text).items():
-            batch[name] = ragged.padded(field)
-            batch[f"{name}_lengths"] = tf.cast(field.row_lengths(), tf.int32)
+        batch = ragged.batch(self._fields(asked, tokens.text))
         lengths = batch["passage_lengths"]
         starts, ends = (layers.pointed(logits, lengths) for logits in model(batch, None))
         found = layers.best_spans(
@@ -399,10 +395,7 @@ class QuestionAnswering(Task):
         there = tf.gather(there, order, batch_dims=1)
         chosen = {"answers": texts, "scores": tf.exp(found.scores), **places}
         chosen = {name: tf.gather(value, order, batch_dims=1) for name, value in chosen.items()}
-        return {
-            name: tf.where(there, value, tf.zeros([], value.dtype) if value.dtype != tf.string else "")
-            for name, value in chosen.items()
-        }
+        return _only(there, chosen)
 
     def signatures(self, model: Any) -> dict[str, Signature]:
         def serving_default(questions: tf.Tensor, passages: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -416,11 +409,7 @@ class QuestionAnswering(Task):
             most = tf.reduce_max(tf.concat([counts, [1]], 0))
             found = self._answered(model, questions, passages, most)
             inside = (tf.range(most) < counts[:, None]) & (found["answers"] != "")
-            found = {
-                name: tf.where(inside, value, "" if value.dtype == tf.string else tf.zeros([], value.dtype))
-                for name, value in found.items()
-            }
-            return {**found, "lengths": tf.reduce_sum(tf.cast(inside, tf.int32), 1)}
+            return {**_only(inside, found), "lengths": tf.reduce_sum(tf.cast(inside, tf.int32), 1)}
 
         pair = tuple(tf.TensorSpec([None], tf.string, name) for name in ("questions", "passages"))
         return {
@@ -510,6 +499,11 @@ def _covered(first: Sequence[int], last: Sequence[int], start: int, end: int) ->
     stop = int(np.searchsorted(first, end, "left")) - 1
     begin = min(begin, len(first) - 1)
     return begin, max(begin, stop)
+
+
+def _only(there: tf.Tensor, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Values `[batch, count]` where they count, and "" or 0 elsewhere."""
+    return {name: tf.where(there, value, tf.zeros([], value.dtype)) for name, value in values.items()}
 
 
 def _seen_before(texts: tf.Tensor) -> tf.Tensor:

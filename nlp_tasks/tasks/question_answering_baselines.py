@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from nlp_tasks.text.scripts import UNSPACED_CLASS
+
 AROUND = 12
 """So many words on both sides of a candidate are compared with the question."""
 LONGEST = 5
@@ -15,7 +17,7 @@ LONGEST = 5
 
 def tokens(text: str) -> list[tuple[int, int]]:
     """First character and the one behind it, of each word, symbol, or character of a script without spaces."""
-    return [match.span() for match in re.finditer(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]", text)]
+    return [match.span() for match in re.finditer(rf"[{UNSPACED_CLASS}]|[^\W{UNSPACED_CLASS}]+|[^\w\s]", text)]
 
 
 def sliding_window(question: str, passage: str) -> str:

@@ -137,8 +137,7 @@ class QuestionAnsweringStories(Task):
 
     @functools.cached_property
     def tokenizer(self) -> tokenizer.Tokenizer:
-        with tf.init_scope():  # its table is none of a graph that asks for it first
-            return tokenizer.Tokenizer(self.recipe.text.lowercase, self.recipe.text.blank)
+        return tokenizer.Tokenizer(self.recipe.text.lowercase, self.recipe.text.blank)
 
     # Resources: vocabulary.tsv, answers.json
 
@@ -247,9 +246,7 @@ class QuestionAnsweringStories(Task):
             """`<string>[batch]` each, facts being lines or sentences → answers `<string>[batch]`, scores (their probabilities)
             `<float>[batch]`; facts `<string>[batch, facts]`, padded by "", gates `<float>[batch, episodes, facts]` and lengths
             `<int32>[batch]`: a story's facts, how much each episode looked at each, and how many there are."""
-            batch = {}
-            for name, field in self.encode(stories, questions).items():
-                batch[name], batch[f"{name}_lengths"] = ragged.padded(field), tf.cast(field.row_lengths(), tf.int32)
+            batch = ragged.batch(self.encode(stories, questions))
             logits, gates = model(batch, None)
             probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
             best, lengths = tf.argmax(probabilities, 1, tf.int32), batch["facts_lengths"]

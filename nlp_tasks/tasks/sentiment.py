@@ -196,8 +196,7 @@ class Sentiment(Task):
     @functools.cached_property
     def tokenizer(self) -> Any:
         text = self.recipe.text
-        with tf.init_scope():  # its table is no part of the graph that asks for it first
-            return tokenizer.Tokenizer(text.lowercase, text.blank)
+        return tokenizer.Tokenizer(text.lowercase, text.blank)
 
     def tokenize(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
         return {"tokens": self.tokenizer(strings[0]).text}
@@ -314,11 +313,7 @@ class Sentiment(Task):
 
     def padded(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """`<string>[batch]` → what the model takes: fields padded by 0, with their lengths."""
-        batch = {}
-        for name, values in self.encode(texts).items():
-            batch[name] = ragged.padded(values)
-            batch[f"{name}_lengths"] = tf.cast(values.row_lengths(), tf.int32)
-        return batch
+        return ragged.batch(self.encode(texts))
 
     def targets(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
         place = {label: index for index, label in enumerate(self.labels)}

@@ -363,7 +363,8 @@ class Translation(Task):
 
     def _sources(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Padded ids and lengths; a text of spaces is as empty as one of nothing."""
-        return _padded(self.encode(tf.where(tf.strings.strip(texts) == "", "", texts))["source"])
+        batch = ragged.batch(self.encode(tf.where(tf.strings.strip(texts) == "", "", texts)))
+        return batch["source"], batch["source_lengths"]
 
     def _limits(self, lengths: tf.Tensor) -> tf.Tensor:
         """How many tokens a translation has at most, its end included: that of nothing has none but its end."""
@@ -429,7 +430,7 @@ class Translation(Task):
 
         def score(sources: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
             """`<string>[batch]` each → log_probability `<float>[batch]` of each target, its end included, and length `<int32>[batch]`."""
-            losses, inside = self._losses(model, self._batch(sources, targets), None)
+            losses, inside = self._losses(model, ragged.batch(self.encode(sources, targets)), None)
             rows = tf.cast(tf.where(inside)[:, 0], tf.int32)
             total = tf.math.unsorted_segment_sum(tf.cast(losses, tf.float32), rows, tf.size(sources))
             return {"log_probability": -total, "length": tf.reduce_sum(tf.cast(inside, tf.int32), 1)}
@@ -447,13 +448,6 @@ class Translation(Task):
             made["align"] = Signature(lambda *texts: self._aligned(model, *texts), pair)
         return made
 
-    def _batch(self, sources: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As the store has it."""
-        batch = {}
-        for name, ids in self.encode(sources, targets).items():
-            batch[name], batch[f"{name}_lengths"] = _padded(ids)
-        return batch
-
     def _aligned(self, model: Any, sources: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         """`<string>[batch]` each, an empty target meaning the model's own translation → alignments `<float>[batch, target, source]`:
         how much each piece of the target looked at each of the source; sources, targets `<string>[batch, …]`: the pieces, "" beyond;
@@ -461,7 +455,7 @@ class Translation(Task):
         asked = tf.where(targets == "", sources, "")  # the search for nothing ends at once
         own = self.target.decode(self._searched(model, asked, tf.fill(tf.shape(targets), self.recipe.decoding.beam)).ids[:, 0])
         targets = tf.where(targets == "", own, targets)
-        batch = self._batch(sources, targets)
+        batch = ragged.batch(self.encode(sources, targets))
         inputs = tf.concat([tf.fill([tf.shape(targets)[0], 1], subwords.BEGIN), batch["target"][:, :-1]], 1)
         vectors, lengths = self._embedded(model, inputs, None, "target"), batch["source_lengths"]
         memory = self._encoded(model, batch["source"], lengths, None)
@@ -570,7 +564,3 @@ def _with_end(ids: tf.RaggedTensor) -> tf.RaggedTensor:
     inside = tf.tensor_scatter_nd_update(tf.ones([size], tf.bool), ends[:, None], tf.zeros([tf.size(ends)], tf.bool))
     values = tf.tensor_scatter_nd_update(tf.fill([size], subwords.END), tf.where(inside), ids.values)
     return tf.RaggedTensor.from_row_lengths(values, lengths, validate=False)
-
-
-def _padded(ids: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return ragged.padded(ids), tf.cast(ids.row_lengths(), tf.int32)

@@ -10,11 +10,10 @@ import numpy as np
 
 from nlp_tasks.errors import UserError
 from nlp_tasks.tasks.task import Inputs, Verb
+from nlp_tasks.text.scripts import UNSPACED_CHARACTER
 
 SPACE = "▁"
 """Begins the first piece of a word."""
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-"""Thai, Lao, Burmese, Khmer, kana, ideographs: a piece of them is shown as a word, since no space says where words begin."""
 
 
 def verbs(beam: int, *, attends: bool) -> tuple[Verb, ...]:
@@ -89,11 +88,11 @@ def _looked_at(text: str, answer: Mapping[str, Any]) -> str:
 
 
 def _words(pieces: list[str]) -> tuple[list[str], list[int]]:
-    """Words of pieces, the end among them, and of how many pieces each is."""
+    """Words of pieces, the end among them, and of how many pieces each is. Where no space says where words begin, a piece is one."""
     words: list[str] = []
     sizes: list[int] = []
     for piece in pieces:
-        if not words or piece.startswith(SPACE) or UNSPACED.match(piece) or piece == "</s>":
+        if not words or piece.startswith(SPACE) or UNSPACED_CHARACTER.match(piece) or piece == "</s>":
             words.append("")
             sizes.append(0)
         words[-1] += piece.removeprefix(SPACE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,3 +53,11 @@ def padded(values: tf.RaggedTensor) -> tf.Tensor:
     dense = values.to_tensor()
     empty = tf.maximum(0, 1 - tf.shape(dense)[1])
     return tf.pad(dense, [[0, 0], [0, empty], *[[0, 0]] * (dense.shape.rank - 2)])
+
+
+def batch(fields: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
+    """Fields as `Store.batch` has them: padded, and `NAME_lengths` `<int32>[batch]`."""
+    made = {}
+    for name, values in fields.items():
+        made[name], made[f"{name}_lengths"] = padded(values), tf.cast(values.row_lengths(), tf.int32)
+    return made

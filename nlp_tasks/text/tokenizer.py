@@ -14,13 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from nlp_tasks.text.scripts import UNSPACED
+
 SPACE, SYMBOL, EXTEND, JOINER, WORD, APOSTROPHE, SINGLE = range(7)
-
-_UNSPACED = (
-    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
-)  # fmt: skip
-
 
 _SPACES = {1: " ", 2: "\u00a0", 3: "\u2003", 4: "\U0001ffff"}
 """White space by its bytes in UTF-8; there is none of four, so a code point that never is a character stands in."""
@@ -78,7 +74,7 @@ def character_classes() -> np.ndarray:
             classes[code] = WORD
         elif category[0] == "M" or category == "Cf":
             classes[code] = EXTEND
-    for first, last in _UNSPACED:
+    for first, last in UNSPACED:
         block = classes[first : last + 1]
         block[block == WORD] = SINGLE
     classes[[0x27, 0x2019]] = APOSTROPHE
@@ -99,7 +95,8 @@ class Tokenizer:
     def __init__(self, lowercase: bool = True, blank: tuple[str, ...] = ()) -> None:
         self._lowercase = lowercase
         self._blank = tuple(blank)
-        self.table = tf.Variable(character_classes(), trainable=False, name="character_classes")
+        with tf.init_scope():  # the table is no part of a graph that asks for it first
+            self.table = tf.Variable(character_classes(), trainable=False, name="character_classes")
 
     def __call__(self, texts: tf.Tensor) -> Tokens:
         """Args: texts `<string>[batch]`, any bytes: what is no UTF-8 becomes U+FFFD."""

@@ -57,6 +57,23 @@ def call(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[by
     return called
 
 
+Finish = Callable[[Path], Path]
+
+
+@pytest.fixture(scope="session")
+def finish() -> Finish:
+    """Runs small.toml of a folder to the end, in a process of its own; gives the folder."""
+
+    def finished(folder: Path) -> Path:
+        command = [sys.executable, "-m", "nlp_tasks", "run", "small.toml", "--strategy", "cpu"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=550)
+        assert done.returncode == 0, done.stderr
+        assert "WARNING" not in done.stderr and "Traceback" not in done.stderr, done.stderr
+        return folder
+
+    return finished
+
+
 Kill = Callable[[Path, str, int], None]
 
 KILLED = """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from nlp_tasks import inference
 from nlp_tasks.data.toy_world.question_answering import generate
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import Call, Kill, TwoDevices
+    from tests.end_to_end.conftest import Call, Finish, Kill, TwoDevices
 
 RECIPE = """
 [task]
@@ -80,15 +78,8 @@ def prepare(folder: Path, kind: str = "drqa") -> Path:
     return folder
 
 
-def finish(folder: Path) -> Path:
-    command = [sys.executable, "-m", "nlp_tasks", "run", "small.toml", "--strategy", "cpu"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=550)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, finish: Finish) -> Path:
     """A small reader, trained, scored and exported by one real process. Treat what it left as read-only."""
     return finish(prepare(tmp_path_factory.mktemp("reading")))
 
@@ -232,7 +223,7 @@ def test_what_a_look_at_the_data_tells(tmp_path: Path, call: Call) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["attentive", "drqa", "bidaf"])
-def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, kill: Kill, kind: str) -> None:
+def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, finish: Finish, kill: Kill, kind: str) -> None:
     whole, killed = finish(prepare(tmp_path / "whole", kind)), prepare(tmp_path / "killed", kind)
     for _ in range(2):
         kill(killed, "last.npz", random.randint(1, 8))

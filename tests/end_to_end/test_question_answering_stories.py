@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ import pytest
 from nlp_tasks import inference
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import Call, Kill, TwoDevices
+    from tests.end_to_end.conftest import Call, Finish, Kill, TwoDevices
 
 pytestmark = pytest.mark.slow  # what is not of stories alone is tested with passages
 
@@ -74,15 +72,8 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def finish(folder: Path) -> Path:
-    command = [sys.executable, "-m", "nlp_tasks", "run", "small.toml", "--strategy", "cpu"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=550)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, finish: Finish) -> Path:
     """A small memory network, trained, scored and exported by one real process. Treat what it left as read-only."""
     return finish(prepare(tmp_path_factory.mktemp("stories")))
 
@@ -150,7 +141,7 @@ def test_data_that_is_not_there(made: Path, call: Call, tmp_path: Path, settings
     assert done.code == 2 and message in done.err and not list(tmp_path.glob("runs/*"))
 
 
-def test_a_killed_run_is_the_undisturbed_one(made: Path, tmp_path: Path, kill: Kill) -> None:
+def test_a_killed_run_is_the_undisturbed_one(made: Path, tmp_path: Path, finish: Finish, kill: Kill) -> None:
     killed = prepare(tmp_path / "killed")
     for _ in range(2):
         kill(killed, "last.npz", random.randint(1, 8))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from nlp_tasks import inference
 from nlp_tasks.data.toy_world.translation import generate
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import Call, Kill, TwoDevices
+    from tests.end_to_end.conftest import Call, Finish, Kill, TwoDevices
 
 RECIPE = """
 [task]
@@ -76,21 +74,8 @@ def prepare(folder: Path, kind: str = "transformer") -> Path:
     return folder
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nlp_tasks", *arguments], cwd=folder, capture_output=True, text=True, timeout=550
-    )
-
-
-def finish(folder: Path) -> Path:
-    done = command(folder, "run", "small.toml", "--strategy", "cpu")
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr and "Traceback" not in done.stderr, done.stderr
-    return folder
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, finish: Finish) -> Path:
     """A small Transformer, trained, scored and exported by one real process. Treat what it left as read-only."""
     return finish(prepare(tmp_path_factory.mktemp("translation")))
 
@@ -227,7 +212,7 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "additive", "multiplicative"])
-def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, kill: Kill, kind: str) -> None:
+def test_a_killed_run_is_the_undisturbed_one(tmp_path: Path, finish: Finish, kill: Kill, kind: str) -> None:
     whole, killed = finish(prepare(tmp_path / "whole", kind)), prepare(tmp_path / "killed", kind)
     for _ in range(2):
         kill(killed, "last.npz", random.randint(1, 5))

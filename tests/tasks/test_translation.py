@@ -20,7 +20,7 @@ from nlp_tasks.errors import UserError
 from nlp_tasks.layers import Noise
 from nlp_tasks.tasks import translation_verbs
 from nlp_tasks.tasks.translation import Pair, Translation
-from nlp_tasks.text import subwords
+from nlp_tasks.text import ragged, subwords
 from nlp_tasks.training import Trainer, build
 
 PAIRS = [
@@ -126,7 +126,7 @@ def test_scores_are_the_losses_of_training(some: Translator) -> None:
     targets = TEXTS[::-1]
     scored = some.answer("score", TEXTS, targets)
     for row, pair in enumerate(zip(TEXTS, targets, strict=True)):
-        loss = some.task.loss(some.model, some.task._batch(*(tf.constant([text]) for text in pair)), (), None)
+        loss = some.task.loss(some.model, ragged.batch(some.task.encode(*(tf.constant([text]) for text in pair))), (), None)
         assert -loss.total.numpy() == pytest.approx(scored["log_probability"][row], rel=1e-5)
         assert loss.weight == scored["length"][row]
 
@@ -165,7 +165,9 @@ def test_neighbours_change_nothing(each: Translator) -> None:
 
 def test_a_beam_of_one_is_greedy(some: Translator) -> None:
     found = some.n_best(TEXTS, 1, 1)
-    source, lengths = (some.task._batch(tf.constant(TEXTS), tf.constant(TEXTS))[name] for name in ("source", "source_lengths"))
+    source, lengths = (
+        ragged.batch(some.task.encode(tf.constant(TEXTS), tf.constant(TEXTS)))[name] for name in ("source", "source_lengths")
+    )
     step, state = some.task._begun(some.model, source, lengths, tf.constant(1))
     ids, totals = decoding.greedy(step, subwords.BEGIN, subwords.END, state, some.task._limits(lengths))
     assert some.task.target.decode(ids).numpy().tolist() == found["translations"][:, 0].tolist()
