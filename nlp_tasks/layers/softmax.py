@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +24,8 @@ from nlp_tasks.layers.embedding import Embedding
 
 NEVER = -1e9
 """The logit of what has no probability."""
+PIECE = 1 << 26
+"""Logits that are held at a time where no gradient is wanted."""
 
 
 class FullSoftmax(keras.layers.Layer):
@@ -79,8 +81,10 @@ class FullSoftmax(keras.layers.Layer):
 
     def losses(self, hidden: tf.Tensor, targets: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
         """-log p of each target: `<float>[n, features]`, `<int32>[n]` → `<float>[n]`. noise: None outside training."""
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._logits(hidden))
-        if noise is None or not self.smoothing:
+        if noise is None:
+            return _in_pieces(self._cross_entropy, self.size, hidden, targets)
+        losses = self._cross_entropy(hidden, targets)
+        if not self.smoothing:
             return losses
         # (1 - ε) (Z - s_target) + ε (Z - mean s) = Z - s_target + ε (s_target - mean s), whose last term needs no logits.
         table, bias = self.table, self.bias.value
@@ -88,6 +92,9 @@ class FullSoftmax(keras.layers.Layer):
         own = tf.reduce_sum(hidden * tf.cast(tf.gather(table, targets), hidden.dtype), -1)
         own, mean = (tf.cast(part, bias.dtype) for part in (own, mean))
         return losses + self.smoothing * (own + tf.gather(bias, targets) - mean - tf.reduce_mean(bias[1:]))
+
+    def _cross_entropy(self, hidden: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._logits(hidden))
 
     def _logits(self, hidden: tf.Tensor) -> tf.Tensor:
         logits = tf.matmul(hidden, tf.cast(self.table, hidden.dtype), transpose_b=True)
@@ -196,6 +203,9 @@ class AdaptiveSoftmax(FullSoftmax):
         return tf.concat(parts, 1)
 
     def losses(self, hidden: tf.Tensor, targets: tf.Tensor, noise: Noise | None = None) -> tf.Tensor:
+        return self._cross_entropy(hidden, targets) if noise else _in_pieces(self._cross_entropy, self.size, hidden, targets)
+
+    def _cross_entropy(self, hidden: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         first = self.ends[0]
         cluster = (
             tf.add_n([tf.cast(targets >= end, tf.int32) for end in self.ends[:-1]]) if self.clusters else tf.zeros_like(targets)
@@ -223,6 +233,24 @@ class AdaptiveSoftmax(FullSoftmax):
         down, up = getattr(self, f"down_{number}"), getattr(self, f"up_{number}")
         projected = tf.matmul(hidden, tf.cast(down.value, hidden.dtype))
         return tf.cast(tf.matmul(projected, tf.cast(up.value, hidden.dtype), transpose_b=True), self.bias.value.dtype)
+
+
+def _in_pieces(
+    losses: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], size: int, hidden: tf.Tensor, targets: tf.Tensor
+) -> tf.Tensor:
+    """Losses of so many rows at a time that their logits, `size` a row, stay below `PIECE`: texts may be long, and many."""
+    rows = max(1, PIECE // size)
+    pieces = tf.maximum(1, -(-tf.shape(hidden)[0] // rows))
+
+    def with_next(number: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        piece = slice(number * rows, (number + 1) * rows)
+        return number + 1, found.write(number, losses(hidden[piece], targets[piece]))
+
+    none = tf.TensorArray(
+        tf.float64 if hidden.dtype == tf.float64 else tf.float32, pieces, infer_shape=False, element_shape=[None]
+    )
+    _, found = tf.while_loop(lambda number, _: number < pieces, with_next, (0, none), parallel_iterations=1)
+    return tf.ensure_shape(found.concat(), [None])
 
 
 def _masked(bias: tf.Tensor) -> tf.Tensor:

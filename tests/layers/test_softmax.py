@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_tasks.layers import AdaptiveSoftmax, Embedding, FullSoftmax, SampledSoftmax
+from nlp_tasks.layers import AdaptiveSoftmax, Embedding, FullSoftmax, SampledSoftmax, softmax
 from nlp_tasks.layers.dropout import Noise, random_bits
 
 Array = np.ndarray
@@ -97,6 +97,20 @@ def test_losses_without_noise_are_those_of_the_probabilities(make: Callable[...,
     layer = make(tied=tied)
     expected = -layer(HIDDEN).numpy()[np.arange(len(TARGETS)), TARGETS]
     np.testing.assert_allclose(layer.losses(HIDDEN, TARGETS), expected, rtol=1e-12)
+
+
+@every_kind
+@either
+@pytest.mark.parametrize("piece", [1, 2 * SIZE, 3 * SIZE])
+def test_pieces_change_nothing(make: Callable[..., Any], tied: bool, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = make(tied=tied)
+    whole = layer.losses(HIDDEN, TARGETS)
+    monkeypatch.setattr(softmax, "PIECE", piece)
+    largest: list[int] = []
+    kept = layer._cross_entropy
+    monkeypatch.setattr(layer, "_cross_entropy", lambda hidden, targets: largest.append(len(hidden)) or kept(hidden, targets))
+    np.testing.assert_allclose(layer.losses(HIDDEN, TARGETS), whole, rtol=1e-12)
+    assert len(largest) == -(-len(TARGETS) // max(1, piece // SIZE)) and max(largest) == max(1, piece // SIZE)
 
 
 @either
