@@ -1,6 +1,6 @@
 """How fast does a translator train and translate on a CPU, against JoeyNMT?
 
-    python benchmarks/translation.py MULTI30K [--joeynmt PYTHON] [--only recurrent|transformer] [--turns 5] [--updates 120]
+    python benchmarks/translation.py MULTI30K [--joeynmt PYTHON] [--only recurrent|transformer] [--turns 5] [--updates 120] [--folder DIR]
 
 MULTI30K is the folder with train.en, train.de, …; PYTHON the interpreter of an environment with
 benchmarks/peers/joeynmt/requirements.txt, without which its rows are missing.
@@ -11,7 +11,8 @@ benchmarks/peers/joeynmt/requirements.txt, without which its rows are missing.
 Both have the same pairs in the same 6,000 pieces, batches of at most 2,048 padded tokens, label smoothing, dropout of 0.1, Adam, two
 threads. Each turn of training is a process that trains so many updates; tokens are those of the target, its end counted. JoeyNMT's
 rate is the median of its own log's lines, ours that of as many updates each. Then both translate test_2016_flickr, strings to strings
-by a beam of 5, in batches of 64: ours by the SavedModel, in batches of like length; JoeyNMT by its own `predict`.
+by a beam of 5, in batches of 64: ours by the SavedModel, in batches of like length; JoeyNMT by its own `predict`. What they translate
+with is trained for so many updates first, and kept in DIR.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ def measure(folder: Path, options: Any) -> None:
     def commands(kind: str, what: str, updates: int) -> dict[str, list[str]]:
         made = {"ours": [*ours, kind, what]}
         if options.joeynmt:
-            rest = ["translate"] if what == "translate" else ["train", str(updates)]
+            rest = ["translate"] if what == "translate" else [what, str(updates)]
             made["JoeyNMT"] = [options.joeynmt, peer, str(folder), kind, *rest]
         return made
 
@@ -184,8 +185,10 @@ def measure(folder: Path, options: Any) -> None:
         medians = {name: statistics.median(values) for name, values in rates.items()}
         rows = [[name, f"{value:,.0f}", f"{medians['ours'] / value:.2f}"] for name, value in medians.items()]
         table(f"{kind}: training", ["", "target tokens/s", "ours is so many times as fast"], rows)
-        for command in commands(kind, "keep", options.for_translation).values():
-            turn(command)
+        kept = {"ours": folder / f"{kind}.saved", "JoeyNMT": folder / f"joeynmt-{kind}"}
+        for name, command in commands(kind, "keep", options.for_translation).items():
+            if not kept[name].exists():
+                turn(command)
         found: dict[str, list[dict[str, float]]] = {}
         for _ in range(options.turns):
             for name, command in commands(kind, "translate", 0).items():

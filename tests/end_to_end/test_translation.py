@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,3 +234,22 @@ def test_two_devices_give_the_weights_of_one(tmp_path: Path, two_devices: TwoDev
     differences = two_devices(prepare(tmp_path / "data", kind) / "small.toml", "training.clip_norm=0.5")
     worst = max(differences, key=lambda name: differences[name])
     assert len(differences) > 5 and differences[worst] <= 1e-9, (worst, differences[worst])
+
+
+# The lesson
+
+
+@pytest.mark.slow
+def test_a_single_vector_cannot_hold_a_long_sentence(tmp_path: Path) -> None:
+    """The lecture's order, by the recipes themselves: what the samples' page says of them."""
+    found = {}
+    for name in ("sample_vanilla", "sample_attention", "sample"):
+        command = [sys.executable, "-m", "nlp_tasks", "run", f"machine_translation/{name}", "--strategy", "cpu"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / "runs" / f"machine_translation-{name}" / "scores.json").read_text())
+    (_, worst), (least, _) = (found[name]["intervals"]["bleu"] for name in ("sample_vanilla", "sample_attention"))
+    assert least > worst + 5, "the intervals lie apart"
+    lost = {name: short - long for name, (short, *_, long) in
+            ((name, content["figures"]["by_length"]["scores"]) for name, content in found.items())}  # fmt: skip
+    assert lost["sample_vanilla"] > lost["sample_attention"] + 5, "what attention wins, it wins on long sentences"

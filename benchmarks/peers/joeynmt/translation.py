@@ -1,10 +1,11 @@
 """JoeyNMT's side of benchmarks/translation.py: its own loop and its own search, on pieces that are cut already.
 
     python translation.py FOLDER KIND train UPDATES     prints {"tokens_per_second": …}: the median of its own log's lines
+    python translation.py FOLDER KIND keep UPDATES      the same, and keeps what it trained
     python translation.py FOLDER KIND translate         prints {"sentences_per_second": …, "bleu": …}, strings in, strings out
 
 FOLDER has train.*, dev.* and test.* in the pieces of its subwords.model, one space between them, and all pieces in pieces.txt.
-KIND is "recurrent" or "transformer". Models lie in FOLDER/joeynmt-KIND.
+KIND is "recurrent" or "transformer". Kept models lie in FOLDER/joeynmt-KIND.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import statistics
 import sys
 import time
@@ -58,7 +60,7 @@ def config(folder: Path, kind: str, updates: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def train(folder: Path, kind: str, updates: int) -> dict[str, float]:
+def train(folder: Path, kind: str, updates: int, keep: bool) -> dict[str, float]:
     from joeynmt.training import train as trained
 
     rates: list[float] = []
@@ -71,8 +73,14 @@ def train(folder: Path, kind: str, updates: int) -> dict[str, float]:
 
     logging.getLogger("joeynmt.training").addHandler(Watch())
     given = config(folder, kind, updates)
+    kept = Path(given["model_dir"])
+    given["model_dir"] += ".partial"
     Path(given["model_dir"]).mkdir(exist_ok=True)
     trained(rank=0, world_size=1, cfg=given, skip_test=True)
+    if keep:
+        Path(given["model_dir"]).rename(kept)
+    else:
+        shutil.rmtree(given["model_dir"])
     return {"tokens_per_second": statistics.median(rates[1:])}
 
 
@@ -103,4 +111,5 @@ def translate(folder: Path, kind: str) -> dict[str, float]:
 if __name__ == "__main__":
     place, kind, what, *rest = sys.argv[1:]
     torch.set_num_threads(2)
-    print(json.dumps(train(Path(place), kind, int(rest[0])) if what == "train" else translate(Path(place), kind)))
+    translating = what == "translate"
+    print(json.dumps(translate(Path(place), kind) if translating else train(Path(place), kind, int(rest[0]), what == "keep")))
