@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -114,7 +115,10 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
-def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, name: str | None, **places: Any) -> Run:
+def _named_recipe(
+    name_of_recipe: str, settings: tuple[str, ...], seed: int | None, name: str | None
+) -> tuple[recipe.Recipe, str]:  # fmt: skip
+    """The recipe with all settings, and the name of its run."""
     if seed is not None:
         settings = (*settings, f"training.seed={seed}")
     content = recipe.load(name_of_recipe, lambda task: tasks.find(task).recipe_type, settings)
@@ -123,6 +127,11 @@ def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, n
         run_name = name_of_recipe.replace("/", "-")
     if not run_name or "/" in run_name or run_name.startswith("."):
         raise UserError(f"--name {run_name!r}: not a name for a folder", "use letters, digits, - and _")
+    return content, run_name
+
+
+def _open(name_of_recipe: str, *, settings: tuple[str, ...], seed: int | None, name: str | None, **places: Any) -> Run:
+    content, run_name = _named_recipe(name_of_recipe, settings, seed, name)
     tasks.find(content.task.name).check_files(content.data)
     _import_tensorflow()
     from nlp_tasks.run import Run
@@ -144,8 +153,12 @@ def run(recipes: tuple[str, ...], **options: Any) -> None:
     runs = [_open(name, **options) for name in recipes]
     from nlp_tasks.report import summary
 
-    scores = {opened.name: opened.run() for opened in runs}
-    click.echo(summary(scores, {name: content["headline"] for name, content in scores.items()}))
+    if len(runs) > 1 and options["strategy"] in ("auto", "multi_worker") and os.environ.get("TF_CONFIG"):
+        raise UserError("several recipes, and TF_CONFIG is set: workers train one recipe a time", "run them one by one")
+    contents = [(opened.name, opened.run()) for opened in runs]
+    scores = {name: content for name, content in contents if content}  # of a worker that only trained there are none
+    if scores:
+        click.echo(summary(scores, {name: content["headline"] for name, content in scores.items()}))
 
 
 @cli.command()
@@ -175,6 +188,55 @@ def train(recipe_name: str, **options: Any) -> None:
     opened = _open(recipe_name, **options)
     opened.train()
     click.echo(f"trained: {opened.folder}")
+
+
+_seconds = functools.partial(click.FloatRange, min_open=True)
+
+
+@cli.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@_run_options
+@click.option("--restart", is_flag=True, help="Forget an earlier run of this name.")
+@click.option(
+    "--workers", type=click.IntRange(1), required=True, metavar="N", help="How many workers; the cores are dealt out to them."
+)
+@click.option("--only-train", is_flag=True, help="As `train` does: the test split stays unscored.")
+@click.option("--restarts", type=click.IntRange(0), default=0, show_default=True, metavar="K",
+              help="How often all start again from the last checkpoint when a worker died or froze.")  # fmt: skip
+@click.option(
+    "--deadline", type=_seconds(0), default=120.0, show_default=True, help="Seconds that workers wait for each other at first."
+)
+@click.option("--silence", type=_seconds(0), default=30.0, show_default=True,
+              help="Seconds without a sign of life after which a worker counts as frozen.")  # fmt: skip
+def launch(recipe_name: str, strategy: str, **options: Any) -> None:
+    """Run a recipe as several workers on this machine, as one would on several machines.
+
+    What each says stands in RUN-DIR/NAME.workers/INDEX.log; what the first one says is shown here, too.
+    """
+    from nlp_tasks.launch import Launcher, check
+
+    if strategy not in ("auto", "multi_worker"):
+        raise UserError(f"launch --strategy {strategy}: workers train with multi_worker", "leave --strategy out")
+    workers, deadline, silence = options.pop("workers"), options.pop("deadline"), options.pop("silence")
+    restarts, verb = options.pop("restarts"), "train" if options.pop("only_train") else "run"
+    check(workers)
+    content, name = _named_recipe(recipe_name, options["settings"], options["seed"], options["name"])
+    tasks.find(content.task.name).check_files(content.data)
+    arguments = [verb, recipe_name]
+    for key, value in options.items():
+        option = "--set" if key == "settings" else f"--{key.replace('_', '-')}"
+        if key == "restart":
+            arguments += [option] if value else []
+        else:
+            arguments += [
+                word for each in (value if key == "settings" else [value]) if each is not None for word in (option, str(each))
+            ]
+    folder = Path(options["run_dir"]) / name
+    logs = folder.with_name(f"{name}.workers")
+    code = Launcher(arguments, workers, logs, restarts=restarts, deadline=deadline, silence=silence).run()
+    if code == 2 and not folder.exists():  # refused before anything was begun
+        shutil.rmtree(logs, ignore_errors=True)
+    raise click.exceptions.Exit(code)
 
 
 @cli.command()

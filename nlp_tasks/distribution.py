@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_tasks import machine
+from nlp_tasks.crew import Crew, cluster
 from nlp_tasks.errors import UserError
 
 NAMES = ("auto", "cpu", "gpu", "mirrored", "multi_worker")
@@ -21,18 +22,14 @@ def strategy(name: str) -> tf.distribute.Strategy:
     """The strategy that `--strategy` names.
 
     auto: all GPUs of this machine, else the CPU; multi_worker where TF_CONFIG is set. mirrored: all GPUs, else all (virtual) CPU
-    devices. The default strategy stands for one CPU.
+    devices. The default strategy stands for one CPU. The workers of multi_worker have met before (`crew_of`): here they only connect.
 
     Raises:
-        UserError: gpu without a GPU, multi_worker without TF_CONFIG.
+        UserError: gpu without a GPU.
     """
     if name == "auto" and os.environ.get("TF_CONFIG"):
         name = "multi_worker"
     if name == "multi_worker":
-        if not os.environ.get("TF_CONFIG"):
-            raise UserError(
-                "--strategy multi_worker: TF_CONFIG is not set", "set TF_CONFIG on each worker, as TensorFlow's guide describes"
-            )
         return _multi_worker()  # before any device is asked for: TensorFlow then refuses
     gpus = tf.config.list_logical_devices("GPU")
     if name == "auto":
@@ -60,6 +57,37 @@ def _multi_worker() -> tf.distribute.Strategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
+def crew_of(name: str) -> Crew:
+    """Who trains under the strategy that `--strategy` names; they have not met yet.
+
+    Raises:
+        UserError: multi_worker without TF_CONFIG, or with one that makes no sense.
+    """
+    config = os.environ.get("TF_CONFIG", "")
+    if name != "multi_worker" and not (name == "auto" and config):
+        return Crew()
+    if not config:
+        raise UserError("--strategy multi_worker: TF_CONFIG is not set",
+                        "set it on each worker, or let `nlp-tasks launch --workers N` do it on this machine")  # fmt: skip
+    return Crew(cluster(config), _seconds("NLP_TASKS_SILENCE", 30.0))
+
+
+def deadline() -> float:
+    """Seconds that workers wait for each other as they begin."""
+    return _seconds("NLP_TASKS_DEADLINE", 300.0)
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable, "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"{variable}={text}: not a number of seconds", f"e.g. {variable}={default:g}")
+    return seconds
+
+
 def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
     """Where a model and its optimizer are built.
 
@@ -67,7 +95,13 @@ def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
     get the aggregation ONLY_FIRST_REPLICA.
     """
 
+    with tf.init_scope():
+        plain = type(tf.Variable(0))
+
     def creator(following: Callable[..., tf.Variable], **arguments: Any) -> tf.Variable:
+        dtype = getattr(arguments["initial_value"], "dtype", None)
+        if dtype is not None and tf.as_dtype(dtype) == tf.uint8:  # a table: nothing changes it, and workers cannot send its type
+            return plain(arguments["initial_value"], trainable=False, name=arguments.get("name"))
         arguments["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA
         return following(**arguments)
 
@@ -79,7 +113,7 @@ def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
 
 
 def shard(strategy: tf.distribute.Strategy, batch: Any) -> Any:
-    """Splits a nest of arrays, rows first, into one contiguous part a replica.
+    """Splits a nest of arrays, rows first, into one contiguous part a replica, and gives this machine its own.
 
     All parts have the same number of rows; the last ones are filled up by zeros (`weight` 0), and may hold nothing else. The field
     `row` keeps numbering the rows of the whole batch.
@@ -101,21 +135,60 @@ def shard(strategy: tf.distribute.Strategy, batch: Any) -> Any:
 
 
 def gather(strategy: tf.distribute.Strategy, nest: Any, rows: int) -> Any:
-    """The inverse of `shard` for what each replica returned: arrays of `rows` rows."""
+    """The inverse of `shard` for what each replica returned: arrays of `rows` rows, those of other machines zero (see `collect`)."""
+    replicas = strategy.num_replicas_in_sync
+    first = _first_replica(strategy)
 
     def join(value: Any) -> np.ndarray:
-        return np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)])[:rows]
+        local = np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)])
+        whole = np.zeros((max(rows, replicas * -(-rows // replicas)), *local.shape[1:]), local.dtype)
+        begin = first * -(-rows // replicas)
+        whole[begin : begin + len(local)] = local
+        return whole[:rows]
 
-    if strategy.num_replicas_in_sync == 1:
+    if replicas == 1:
         return tf.nest.map_structure(lambda value: value.numpy()[:rows], nest)
     return tf.nest.map_structure(join, nest)
+
+
+def collect(strategy: tf.distribute.Strategy, nest: Any) -> Any:
+    """The rows of all machines, on each of them: what `gather` left, added up. All machines call it."""
+    flat = tf.nest.flatten(nest)
+    if not flat or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return nest
+    first = _first_replica(strategy)
+
+    def own(context: tf.distribute.experimental.ValueContext) -> list[tf.Tensor]:
+        mine = context.replica_id_in_sync_group == first  # the replicas of one machine hold the same arrays
+        return [tf.convert_to_tensor(array if mine else np.zeros_like(array)) for array in flat]
+
+    added = _adding(strategy)(strategy.experimental_distribute_values_from_function(own))
+    return tf.nest.pack_sequence_as(nest, [strategy.experimental_local_results(value)[0].numpy() for value in added])
+
+
+@functools.cache
+def _adding(strategy: tf.distribute.Strategy) -> Callable[..., Any]:
+    return tf.function(lambda values: strategy.run(all_sum, args=(values,)), autograph=False, reduce_retracing=True)
+
+
+@functools.cache
+def _first_replica(strategy: tf.distribute.Strategy) -> int:
+    """The number, among all replicas, of this machine's first one."""
+    numbers = strategy.experimental_distribute_values_from_function(lambda context: context.replica_id_in_sync_group)
+    return min(int(number) for number in strategy.experimental_local_results(numbers))
 
 
 def parts(strategy: tf.distribute.Strategy) -> int:
     """Into how many parts a replica cuts its batch: all cores of a CPU work, each on rows of its own. One on a GPU."""
     if tf.config.list_logical_devices("GPU"):
         return 1
-    return max(1, machine.parts() // strategy.num_replicas_in_sync)
+    return max(1, machine.parts() // (strategy.num_replicas_in_sync // machines(strategy)))
+
+
+def machines(strategy: tf.distribute.Strategy) -> int:
+    """How many workers train together."""
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return len(cluster(os.environ["TF_CONFIG"]).addresses) if several else 1
 
 
 def cut(nest: Any, parts: int) -> list[Any]:
@@ -155,6 +228,22 @@ def all_sum(values: Any) -> Any:
         return values
     flat = tf.nest.flatten(values)
     return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.SUM, flat)) if flat else values
+
+
+def timed_sum(values: Any) -> tuple[Any, tf.Tensor]:
+    """`all_sum`, and the seconds `<float64>[]` that it took after the values were there: to move them, and to wait for the last replica."""
+    if tf.distribute.get_replica_context().num_replicas_in_sync == 1:
+        return values, tf.zeros([], tf.float64)
+
+    def clock(nest: Any) -> tf.Tensor:
+        with tf.control_dependencies(tf.nest.flatten(nest, expand_composites=True)):
+            return tf.timestamp()
+
+    begun = clock(values)
+    with tf.control_dependencies([begun]):
+        values = tf.nest.map_structure(tf.identity, values, expand_composites=True)
+    summed = all_sum(values)
+    return summed, clock(summed) - begun
 
 
 def check_precision(precision: str) -> None:

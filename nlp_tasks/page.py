@@ -307,6 +307,8 @@ def _trained(scores: Mapping[str, Any], exported: Mapping[str, Any] | None, reso
         ("parameters", f"{scores['parameters']:,}"), ("training", f"{scores['training_seconds']:,.0f} s"),
         ("tokens a second", f"{scores['tokens_per_second']:,}"), ("padding", f"{scores['padding_share']:.0%}"),
     ]  # fmt: skip
+    if scores.get("replicas", 1) > 1:
+        rows += [("replicas", str(scores["replicas"])), ("time to add up gradients", f"{scores['reducing_share']:.0%}")]
     if exported:
         rows += [
             ("export on disk", f"{exported['bytes'] / 1e6:,.1f} MB"),

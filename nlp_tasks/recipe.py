@@ -164,6 +164,21 @@ class Recipe(Section, frozen=True, kw_only=True):
 
     def identity(self) -> str:
         """SHA-256 of everything that changes the result: the recipe without folders, notes and anchors."""
+        return hashlib.sha256(json.dumps(self._counts(), sort_keys=True).encode()).hexdigest()
+
+    def settings(self) -> dict[str, str]:
+        """What changes the result, setting by setting: `{"training.epochs": "3", …}`."""
+
+        def flat(content: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+            for key, value in content.items():
+                if isinstance(value, dict):
+                    yield from flat(value, f"{prefix}{key}.")
+                else:
+                    yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False)
+
+        return dict(flat(self._counts(), ""))
+
+    def _counts(self) -> dict[str, Any]:
         content = msgspec.to_builtins(self)
         for key in ("description", "minutes", "anchor", "export"):
             content.pop(key)
@@ -174,7 +189,7 @@ class Recipe(Section, frozen=True, kw_only=True):
             content["data"][key] = Path(content["data"][key]).name
         for key in ("checkpoint_seconds", "tensorboard"):
             content["training"].pop(key)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return content
 
 
 def check_heads(model: Any) -> None:

@@ -112,6 +112,12 @@ def summary(scores: Mapping[str, Mapping[str, Any]], headline: Mapping[str, str]
     return f"{table(rows, header, right=(1, 2))}\n\n{signature_lines(counted)}"
 
 
+def _replicas(content: Mapping[str, Any]) -> str:
+    """How many devices or workers trained, where there was more than one, and what that cost."""
+    count = content.get("replicas", 1)
+    return f"; {count} replicas, {content['reducing_share']:.0%} of the time to add up gradients" if count > 1 else ""
+
+
 def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: str) -> str:
     """report.txt: the headline with what stands beside it, then every table."""
     lines = [title, "=" * len(title), ""]
@@ -138,7 +144,7 @@ def text_report(content: Mapping[str, Any], scores: Scores, title: str, metric: 
     facts = {
         "parameters": f"{content['parameters']:,}",
         "training": f"{content['training_seconds']:.0f} s, {content['tokens_per_second']:,.0f} tokens/s, "
-        f"padding {content['padding_share']:.0%}",
+        f"padding {content['padding_share']:.0%}{_replicas(content)}",
         "seed": str(content["seed"]),
         "data": content["data_hash"][:16],
     }

@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
@@ -21,8 +22,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nlp_tasks import distribution, export, inference, machine, page, report, tasks
+from nlp_tasks import __version__, distribution, export, inference, machine, page, report, tasks
 from nlp_tasks.check import Check
+from nlp_tasks.crew import Crew
 from nlp_tasks.data.batching import padding_share
 from nlp_tasks.data.rows import chunks
 from nlp_tasks.data.store import Store, write_store
@@ -37,6 +39,13 @@ from nlp_tasks.training import Trainer, mark_counted
 
 BEGUN = {".lock", "recipe.toml", ".recipe.toml.partial", ".identity.json.partial"}
 """What a run folder may hold before it has its identity.json."""
+_COLLECTIVES_FAIL = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError, tf.errors.InternalError,
+    tf.errors.UnknownError,
+)  # fmt: skip
+"""What a sum over workers raises where one of them is gone."""
+_AT_A_LINE = re.compile(r"[^:\n]+:\d+: ")
+"""How a message begins that says where: `FILE:LINE: `."""
 LONGEST = 2000
 """So many characters, or tokens, of a text are compared at most when an export is checked: all are answered in one batch."""
 
@@ -68,11 +77,13 @@ class Run:
 
     def train(self) -> None:
         """Everything up to the chosen weights."""
-        distribution.check_precision(self.recipe.training.precision)
-        strategy = distribution.strategy(self._strategy)
-        check_path(self.recipe.training.recurrent)
-        with self._hold():
-            self._train(strategy)
+        with self._met() as crew:
+            strategy = self._devices()
+            if not crew.chief:
+                self._assist(crew, strategy)
+                return
+            with self._hold():
+                self._train(crew, strategy)
 
     def check(self) -> dict[str, Any]:
         """A look at the data, as check.json has it; needs and makes no run folder."""
@@ -94,28 +105,63 @@ class Run:
         with self._hold():
             return self._export(self._trained())
 
-    def run(self) -> dict[str, Any]:
-        """All stages that are not done; returns the content of scores.json."""
+    def run(self) -> dict[str, Any] | None:
+        """All stages that are not done; returns the content of scores.json. A worker that is not the chief only trains: None."""
         finished = self.folder / "scores.json"
-        if not self._restart and finished.exists() and self._exported() and (self.folder / "report.html").exists():
+        with self._met() as crew:
+            if (
+                crew.chief
+                and not self._restart
+                and finished.exists()
+                and self._exported()
+                and (self.folder / "report.html").exists()
+            ):
+                with self._hold():
+                    crew.share()
+                    tell(f"{self.folder}: nothing to do, the run is finished (--restart starts over)")
+                    return json.loads(finished.read_text())
+            strategy = self._devices()
+            if not crew.chief:
+                self._assist(crew, strategy)
+                return None
+            _check_writable(self.export_folder)
             with self._hold():
-                tell(f"{self.folder}: nothing to do, the run is finished (--restart starts over)")
-                return json.loads(finished.read_text())
+                self._train(crew, strategy)
+                if not finished.exists():
+                    self._score(finished)
+                if not self._exported():
+                    self._export(self.folder)
+                path = self.folder / "report.html"
+                report.write_text(path, page.report(self.folder))
+                tell(f"report  {path}")
+                self._tidy()
+        return json.loads(finished.read_text())
+
+    @contextmanager
+    def _met(self) -> Iterator[Crew]:
+        """The workers of this run, who have found out that they run the same thing; alone on one machine."""
+        with distribution.crew_of(self._strategy) as crew:
+            if crew.size > 1:
+                tell(f"waiting for {crew.size} workers")
+                crew.meet(self._facts(), distribution.deadline())
+            try:
+                yield crew
+                crew.share()  # TensorFlow complains where a worker leaves while another goes on: they leave when the chief is done
+            except _COLLECTIVES_FAIL:
+                crew.wait_for_loss()
+                raise
+
+    def _facts(self) -> dict[str, str]:
+        """What has to be the same on all workers."""
+        ours = {"nlp-tasks": __version__, "the data": self.splits.fingerprint(), "oneDNN": os.environ["TF_ENABLE_ONEDNN_OPTS"]}
+        return {**self.recipe.settings(), **versions(), **ours}
+
+    def _devices(self) -> tf.distribute.Strategy:
+        """What to train on; refuses what these devices cannot do."""
         distribution.check_precision(self.recipe.training.precision)
         strategy = distribution.strategy(self._strategy)
         check_path(self.recipe.training.recurrent)
-        _check_writable(self.export_folder)
-        with self._hold():
-            self._train(strategy)
-            if not finished.exists():
-                self._score(finished)
-            if not self._exported():
-                self._export(self.folder)
-            path = self.folder / "report.html"
-            report.write_text(path, page.report(self.folder))
-            tell(f"report  {path}")
-            self._tidy()
-        return json.loads(finished.read_text())
+        return strategy
 
     def _tidy(self) -> None:
         """A finished run keeps what answers questions; the encoded store and older weights can be made again."""
@@ -132,6 +178,7 @@ class Run:
         identity = self._identity()
         _check_writable(self.folder)
         self._check_ours()
+        made = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -153,6 +200,9 @@ class Run:
             except (UserError, OSError):
                 if new and not (self.folder / "checkpoints").exists():
                     shutil.rmtree(self.folder, ignore_errors=True)
+                    with suppress(OSError):  # another run has begun beside ours
+                        for folder in made[1:]:
+                            folder.rmdir()
                 raise
 
     def _check_ours(self) -> None:
@@ -214,21 +264,54 @@ class Run:
 
     # Stages
 
-    def _train(self, strategy: tf.distribute.Strategy) -> None:
+    def _train(self, crew: Crew, strategy: tf.distribute.Strategy) -> None:
         if (self.folder / "checkpoints" / "chosen.npz").exists():
+            crew.share()
             return
-        report.write_json(self.folder / "environment.json", environment(strategy) | {"command": self._command})
+        report.write_json(self.folder / "environment.json", surroundings(strategy) | {"command": self._command})
         self._look()
         begun = time.monotonic()
         task = self._prepare()
-        seconds = time.monotonic() - begun
-        train, validation = (self._encode(task, split) for split in ("train", "validation"))
-        self._check_test(task)
         if task.counted:
+            crew.share()
+            seconds = time.monotonic() - begun
+            self._encode_both(task)
+            self._check_test(task)
             mark_counted(self.folder, seconds)
             return
+        crew.share(lambda: (self.folder / ".lock").read_bytes())
+        train, validation = self._encode_both(task)
+        self._check_test(task)
+        crew.share()  # encoded
+        self._descend(crew, strategy, task, train, validation)
+
+    def _assist(self, crew: Crew, strategy: tf.distribute.Strategy) -> None:
+        """What a worker does that is not the chief. It reads what the chief has encoded where it sees the chief's run folder, else it
+        encodes the same data in a run folder of its own."""
+        theirs = crew.share()
+        if not theirs:
+            return  # there is nothing to train
+        own = self.folder / ".lock"
+        if own.exists() and own.read_bytes() == theirs:
+            crew.share()  # encoded
+            task = self._type(self.recipe)
+            task.load(self.folder / "resources")
+            self._descend(crew, strategy, task, *self._encode_both(task))
+            return
+        with self._hold():
+            task = self._prepare()
+            train, validation = self._encode_both(task)
+            crew.share()
+            self._descend(crew, strategy, task, train, validation)
+
+    def _encode_both(self, task: Task) -> tuple[Store, Store]:
+        return self._encode(task, "train"), self._encode(task, "validation")
+
+    def _descend(self, crew: Crew, strategy: tf.distribute.Strategy, task: Task, train: Store, validation: Store) -> None:
+        if crew.size > 1:
+            crew.agree({"the encoded data": _digest_of(self.folder / "resources", self.folder / "cache")})
         glanced = self._examples(task, "validation")
-        trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder, glanced=glanced)
+        trainer = Trainer(task, self.recipe.training, strategy, train, validation, self.folder, glanced=glanced, crew=crew)
         tell(f"training  {task.parameters(trainer.model):,} parameters, {trainer.steps_per_epoch:,} steps an epoch, "
              f"{strategy.num_replicas_in_sync} device(s), padding {trainer.padding_share:.0%}")  # fmt: skip
         trainer.run()
@@ -240,13 +323,15 @@ class Run:
             return
         content = self.check()
         refused = [finding for finding in content["findings"] if finding["level"] == "error"]
-        errors: dict[str, UserError] = {}
+        errors, told = list[UserError](), set[Any]()
         for finding in refused:
             message = "".join(f"{place}: " for place in finding["places"][:1]) + finding["message"]
-            errors.setdefault(
-                message.partition(": ")[2], UserError(message, finding["advice"])
-            )  # the same in each file: told once
-        *others, last = errors.values() or (None,)
+            file = message.partition(":")[0] if _AT_A_LINE.match(message) else ""
+            same = {finding["message"], (file or message, finding["advice"])}
+            if not same & told:  # the same in each file, and the same in many places of one, are told once
+                errors.append(UserError(message, finding["advice"]))
+            told |= same
+        *others, last = errors or (None,)
         for other in others:
             tell(str(other))
         if last:
@@ -349,7 +434,7 @@ class Run:
         validation = task.score(self._results(task, loaded, list(self._examples(task, "validation"))))
         with np.load(self.folder / "checkpoints" / "chosen.npz") as chosen:
             position = json.loads(chosen["position"].tobytes())
-        encoded = self._encoded(task)
+        encoded, environment = self._encoded(task), json.loads((self.folder / "environment.json").read_text())
         content = {
             "recipe": self.name,
             "task": self.recipe.task.name,
@@ -368,8 +453,10 @@ class Run:
             "training_seconds": round(position["seconds"], 1),
             "tokens_per_second": round(position["tokens"] / max(position["seconds"], 1e-9)),
             "padding_share": encoded["padding_share"],
+            "replicas": environment["replicas"],
+            "reducing_share": round(position["reducing"] / max(position["seconds"], 1e-9), 4),
             "seed": self.recipe.training.seed,
-            "commit": json.loads((self.folder / "environment.json").read_text()).get("commit", ""),
+            "commit": environment.get("commit", ""),
             "versions": versions(),
             "figures": scores.figures,
         }  # fmt: skip
@@ -392,7 +479,7 @@ class Run:
         """What the score's file says of the encoded data, kept when the data itself is tidied away."""
         path = self.folder / "encoded.json"
         if not path.exists():
-            train, validation = (self._encode(task, split) for split in ("train", "validation"))
+            train, validation = self._encode_both(task)
             lengths = task.lengths(train)
             share = padding_share(lengths, task.plan(lengths, self.recipe.training, 0))
             report.write_json(
@@ -468,7 +555,7 @@ def _check_writable(folder: Path) -> None:
                         "choose another place with --run-dir or --export-dir")  # fmt: skip
 
 
-def environment(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+def surroundings(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """What the numbers of a run depend on beside the recipe."""
     return {
         "commit": commit(),
@@ -511,6 +598,16 @@ def commit() -> str:
 def _digest(folder: Path) -> str:
     with (folder / "checkpoints" / "chosen.npz").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(*folders: Path) -> str:
+    """Of all files in some folders, their names included."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with path.open("rb") as file:
+                digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _with_aside(task: Task, scores: Scores, loaded: inference.Loaded, examples: list[Any]) -> Scores:

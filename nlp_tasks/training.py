@@ -1,4 +1,8 @@
-"""The one loop: step, schedule, clipping, stopping, averaging, checkpoints. It names no task and runs inside a strategy."""
+"""The one loop: step, schedule, clipping, stopping, averaging, checkpoints. It names no task and runs inside a strategy.
+
+Several workers run it side by side. What decides where it goes is the same on all of them: sums over all replicas, or what the chief says
+(`Crew.share`). Only the chief writes.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_tasks import distribution, optimizers
+from nlp_tasks.crew import Crew
 from nlp_tasks.data.batching import Batch, padding_share
 from nlp_tasks.data.store import Store
 from nlp_tasks.errors import UserError
@@ -70,6 +75,8 @@ class Position(msgspec.Struct):
     history: list[dict[str, int | float]] = msgspec.field(default_factory=list)
     seconds: float = 0.0
     tokens: int = 0
+    reducing: float = 0.0
+    """Of the seconds, those in which gradients were added up over replicas, waiting for the last one included."""
 
 
 class Trainer:
@@ -81,15 +88,16 @@ class Trainer:
         strategy: where to.
         train, validation: encoded stores.
         folder: for checkpoints, `history.csv` and TensorBoard's files.
-        callbacks: Keras callbacks, driven as `fit` does.
+        callbacks: Keras callbacks, driven as `fit` does, on every worker.
         glanced: validation examples for the task's `glance`.
+        crew: the workers that train together, who have met.
     """
 
     def __init__(
         self, task: Task, training: Training, strategy: tf.distribute.Strategy, train: Store, validation: Store, folder: Path,
-        callbacks: Sequence[keras.callbacks.Callback] = (), glanced: Iterable[Any] = (),
+        callbacks: Sequence[keras.callbacks.Callback] = (), glanced: Iterable[Any] = (), crew: Crew | None = None,
     ) -> None:  # fmt: skip
-        self.task, self.training, self.strategy = task, training, strategy
+        self.task, self.training, self.strategy, self.crew = task, training, strategy, crew or Crew()
         self.train, self.validation, self.folder = train, validation, folder
         self.checkpoints = folder / "checkpoints"
         self._lengths = {id(store): task.lengths(store) for store in (train, validation)}
@@ -103,7 +111,7 @@ class Trainer:
         self.position = Position()
         self._state: Any = ()
         self._functions = self._compiled()
-        self._glance = task.glance(self.model, glanced)
+        self._glance = task.glance(self.model, glanced) if self.crew.chief else dict
         self._callbacks = self._callback_list(callbacks)
 
     def _check_watch(self) -> None:
@@ -129,13 +137,14 @@ class Trainer:
     def run(self) -> Position:
         """Trains to the end, or on from the last checkpoint, and leaves `checkpoints/chosen.npz`: the weights to ship."""
         self._check_watch()
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        chosen = self.checkpoints / "chosen.npz"
-        if chosen.exists():
+        if self.crew.chief:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        chosen, last = self.checkpoints / "chosen.npz", self.checkpoints / "last.npz"
+        trained, begun = self.crew.share_values(lambda: (chosen.exists(), last.exists()))
+        if trained:
             self.position = self._restore(chosen)
             return self.position
-        last = self.checkpoints / "last.npz"
-        if last.exists():
+        if begun:
             self.position = self._restore(last)
             tell(f"resuming at epoch {self.position.epoch + 1}, step {self.position.step:,}")
         self._write_history()
@@ -143,6 +152,8 @@ class Trainer:
         with _StopSignal() as stop:
             while not self._finished():
                 self._epoch(stop)
+            if stop:
+                raise KeyboardInterrupt
         self._callbacks.on_train_end()
         self._choose(chosen)
         return self.position
@@ -161,18 +172,18 @@ class Trainer:
         title = f"epoch {position.epoch + 1}/{training.epochs}"
         with Progress(title, len(batches), position.batch) as progress:
             for batch in self._read(self.train, batches[position.batch :]):
-                self._step(batch)
+                due = time.monotonic() - saved >= training.checkpoint_seconds
+                stopping, saving = self._step(batch, [bool(stop), due and self.crew.chief])
                 progress.advance(note=self._note())
                 if position.batch in marks or self.model.stop_training:
                     self._evaluation(position.epoch + position.batch / len(batches))
                     position.stopped |= self.model.stop_training
                 if position.batch == len(batches) or position.stopped:
                     position.epoch, position.batch = position.epoch + 1, 0
-                now = time.monotonic()
-                if position.batch in marks or position.batch == 0 or stop or now - saved >= training.checkpoint_seconds:
+                if position.batch in marks or position.batch == 0 or stopping or saving:
                     self._save(self.checkpoints / "last.npz")
-                    saved = now
-                if stop:
+                    saved = time.monotonic()
+                if stopping:
                     raise KeyboardInterrupt
                 if position.batch == 0:
                     break
@@ -182,16 +193,18 @@ class Trainer:
             position.stopped = True
             self._save(self.checkpoints / "last.npz")
 
-    def _step(self, batch: dict[str, np.ndarray]) -> None:
+    def _step(self, batch: dict[str, np.ndarray], wishes: Sequence[bool]) -> list[bool]:
+        """One update. What any worker wishes (to stop, to save) is summed with the loss: all hear of it at the same step."""
         begun, position = time.monotonic(), self.position
         self._callbacks.on_train_batch_begin(position.batch)
         seed = step_seed(self.training.seed, position.step)
         rows = len(batch["weight"])
         shards = distribution.shard(self.strategy, (batch, self._state))
-        total, weight, parts, norm, state = self._functions["step"](*shards, tf.constant(seed, tf.uint32))
+        wished = tf.constant(wishes, tf.float32)
+        *sums, state, reducing = self._functions["step"](*shards, tf.constant(seed, tf.uint32), wished)
         if tf.nest.flatten(self._state):
             self._state = distribution.gather(self.strategy, state, rows)
-        total, weight, parts, norm = self._local((total, weight, parts, norm))
+        (total, weight, parts, norm, wished), reducing = self._local(sums), self._local(reducing)
         position.batch += 1
         position.step += 1
         lengths = batch[f"{self.task.length_field}_lengths"]
@@ -199,7 +212,9 @@ class Trainer:
         position.sums.add(total, weight, parts)
         position.tokens += int(lengths.sum())
         position.seconds += time.monotonic() - begun
+        position.reducing += reducing
         self._callbacks.on_train_batch_end(position.batch - 1, {"loss": total / max(weight, 1e-30)})
+        return [bool(wish) for wish in wished]
 
     def _compiled(self) -> dict[str, Callable[..., Any]]:
         task, training, strategy = self.task, self.training, self.strategy
@@ -224,16 +239,17 @@ class Trainer:
             total, weight, parts = summed
             return Loss(total, weight, parts, distribution.join([loss.state for loss in losses], rows))
 
-        def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor) -> Any:
+        def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor, wished: tf.Tensor) -> Any:
             if not training.compile:
                 batch, state = _of_any_size(batch, 2), _of_any_size(state, 1)
             computed = [gradients(*part, seed) for part in distribution.cut((batch, state), cuts)]
             loss = whole([loss for loss, _ in computed], tf.shape(batch["row"])[0])
             local = [_sum(gradients) for gradients in zip(*(gradients for _, gradients in computed), strict=True)]
             local = [optimizers.deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in local]
-            total, weight, parts = distribution.all_sum((loss.total, loss.weight, loss.parts))
             found = [index for index, gradient in enumerate(local) if gradient is not None]
-            summed = distribution.all_sum([local[index] for index in found])
+            summed, seconds = distribution.timed_sum([local[index] for index in found])
+            wishes = tf.unstack(tf.cast(wished, loss.total.dtype))
+            total, weight, parts, wishes = distribution.all_sum((loss.total, loss.weight, loss.parts, wishes))
             scale = 1 / tf.maximum(weight, tf.constant(1e-30, weight.dtype))
             means: list[Any] = [None] * len(local)
             for index, gradient in zip(found, summed, strict=True):
@@ -242,7 +258,7 @@ class Trainer:
             self.optimizer.apply(
                 clipped, self._learning_rate(self.optimizer.variables[f"{self.optimizer.name}/step"].read_value())
             )
-            return total, weight, parts, norm, loss.state
+            return total, weight, parts, norm, wishes, loss.state, seconds
 
         def evaluate_replica(batch: dict[str, tf.Tensor], state: Any) -> Any:
             batch, state = _of_any_size(batch, 2), _of_any_size(state, 1)
@@ -251,8 +267,8 @@ class Trainer:
             return (*distribution.all_sum((loss.total, loss.weight, loss.parts)), loss.state)
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def step(batch: Any, state: Any, seed: tf.Tensor) -> Any:
-            return strategy.run(train_replica, args=(batch, state, seed))
+        def step(batch: Any, state: Any, seed: tf.Tensor, wished: tf.Tensor) -> Any:
+            return strategy.run(train_replica, args=(batch, state, seed, wished))
 
         @tf.function(autograph=False, reduce_retracing=True)
         def evaluate(batch: Any, state: Any) -> Any:
@@ -270,7 +286,9 @@ class Trainer:
     def _evaluation(self, epoch: float) -> None:
         """Looks at the validation data after so many epochs, notes it in the history, keeps what is needed for choosing."""
         position = self.position
-        values = self.evaluate(self.validation) | {f"validation_{name}": value for name, value in self._glance().items()}
+        measured = self.evaluate(self.validation)
+        glanced = self.crew.share_values(self._glance)
+        values = measured | {f"validation_{name}": value for name, value in glanced.items()}
         watched = f"validation_{self.training.watch}"
         self._check_finite(self._lengths[id(self.validation)], {"validation loss": values["validation_loss"]})
         rate = float(self._learning_rate(tf.constant(position.step, tf.int64)))
@@ -285,7 +303,7 @@ class Trainer:
             self._save(self.checkpoints / "best.npz", model_only=True)
         if self.training.average_last > 1:
             self._save(self._recent(position.evaluation), model_only=True)
-            self._recent(position.evaluation - self.training.average_last).unlink(missing_ok=True)
+            self._remove(self._recent(position.evaluation - self.training.average_last))
         waited = position.evaluation - position.best_evaluation
         position.stopped = bool(self.training.patience) and waited >= self.training.patience
         self._write_history()
@@ -313,20 +331,18 @@ class Trainer:
         self._restore(self.checkpoints / "best.npz")
         last = min(self.training.average_last, position.evaluation)
         if last > 1:
-            averaged: dict[str, np.ndarray] = {}
-            for number in range(position.evaluation - last + 1, position.evaluation + 1):
-                with np.load(self._recent(number)) as content:
-                    for name in content.files:
-                        if name.startswith("model/"):
-                            averaged[name] = averaged.get(name, 0) + content[name].astype(np.float64) / last
-            self._assign(averaged)
+            numbers = range(position.evaluation - last + 1, position.evaluation + 1)
+            self._assign(self.crew.share_arrays(lambda: _average([self._recent(number) for number in numbers])))
             value = self.evaluate(self.validation)[f"validation_{self.training.watch}"]
             score = value if self._lower_is_better else -value
             tell(f"average of the last {last} evaluations: validation_{self.training.watch} {value:.4f}")
             if position.best is not None and score > position.best:
                 self._restore(self.checkpoints / "best.npz")
         self._save(chosen, model_only=True)
-        for path in [*self.checkpoints.glob("recent-*.npz"), self.checkpoints / "last.npz", self.checkpoints / "best.npz"]:
+        self._remove(*self.checkpoints.glob("recent-*.npz"), self.checkpoints / "last.npz", self.checkpoints / "best.npz")
+
+    def _remove(self, *paths: Path) -> None:
+        for path in paths if self.crew.chief else ():
             path.unlink(missing_ok=True)
 
     def _read(self, store: Store, batches: Sequence[Batch]) -> Iterator[dict[str, np.ndarray]]:
@@ -371,17 +387,24 @@ class Trainer:
         rate = position.tokens / position.seconds if position.seconds else 0.0
         means = position.sums.means()
         loss = f"loss {means['loss']:.4f}  " if position.sums.weight else ""
-        return f"{loss}{rate:,.0f} tokens/s  padding {self.padding_share:.0%}"
+        crew = ""
+        if self.crew.size > 1:
+            share = position.reducing / position.seconds if position.seconds else 0.0
+            crew = f" by {self.crew.size} workers, {rate / self.crew.size:,.0f} each, {share:.0%} of the time to add up gradients"
+        return f"{loss}{rate:,.0f} tokens/s{crew}  padding {self.padding_share:.0%}"
 
     def _recent(self, number: int) -> Path:
         return self.checkpoints / f"recent-{number}.npz"
 
     def _save(self, path: Path, *, model_only: bool = False) -> None:
         """One file that is whole or not there: variables, carried state, position."""
+        state = () if model_only else distribution.collect(self.strategy, self._state)
+        if not self.crew.chief:
+            return
         arrays = {f"model/{name}": variable.numpy() for name, variable in variables_by_name(self.model).items()}
         if not model_only:
             arrays |= {f"optimizer/{name}": variable.numpy() for name, variable in self.optimizer.variables.items()}
-            arrays |= {f"state/{index}": _storable(part) for index, part in enumerate(tf.nest.flatten(self._state))}
+            arrays |= {f"state/{index}": _storable(part) for index, part in enumerate(tf.nest.flatten(state))}
         position = np.frombuffer(msgspec.json.encode(self.position), np.uint8)
         beside = path.with_name(f".{path.name}.partial")
         with beside.open("wb") as file:
@@ -392,8 +415,7 @@ class Trainer:
 
     def _restore(self, path: Path) -> Position:
         """Loads what `_save` wrote; any number of devices can read it."""
-        with np.load(path) as content:
-            arrays = {name: content[name] for name in content.files}
+        arrays = self.crew.share_arrays(lambda: _arrays(path))
         self._assign(arrays)
         state = [arrays[name] for name in sorted((n for n in arrays if n.startswith("state/")), key=lambda n: int(n[6:]))]
         if state:
@@ -412,6 +434,8 @@ class Trainer:
 
     def _write_history(self) -> None:
         """`history.csv`, cut back to what the restored position knows."""
+        if not self.crew.chief:
+            return
         text = io.StringIO()
         if self.position.history:
             writer = csv.DictWriter(text, list(self.position.history[0]), lineterminator="\n")
@@ -423,7 +447,7 @@ class Trainer:
 
     def _callback_list(self, callbacks: Sequence[keras.callbacks.Callback]) -> keras.callbacks.CallbackList:
         callbacks = list(callbacks)
-        if self.training.tensorboard:
+        if self.training.tensorboard and self.crew.chief:
             try:
                 import tensorboard  # noqa: F401
             except ImportError:
@@ -477,6 +501,21 @@ def load_weights(model: keras.Model, path: Path) -> None:
     with np.load(path) as content:
         for name, variable in variables_by_name(model).items():
             variable.assign(content[f"model/{name}"])
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as content:
+        return dict(content)
+
+
+def _average(paths: Sequence[Path]) -> dict[str, np.ndarray]:
+    """The mean of several checkpoints' models, in float64."""
+    averaged: dict[str, np.ndarray] = {}
+    for path in paths:
+        for name, array in _arrays(path).items():
+            if name.startswith("model/"):
+                averaged[name] = averaged.get(name, 0) + array.astype(np.float64) / len(paths)
+    return averaged
 
 
 def _storable(part: Any) -> np.ndarray:

@@ -330,7 +330,7 @@ def test_a_disk_that_is_full(place: Path, limit: int, message: str) -> None:
     assert hint.startswith("hint: free some space, or ")
     assert "Traceback" not in done.stderr
     assert contents(place) == before
-    assert not FOLDER.exists()
+    assert not FOLDER.parent.exists()
 
 
 def test_a_disk_that_fills_while_the_data_is_encoded(refused: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from nlp_tasks import cli, inference
@@ -108,37 +109,40 @@ def kill() -> Kill:
 TwoDevices = Callable[..., dict[str, float]]
 
 ON_TWO_DEVICES = """
-import json, sys
-import numpy as np
-import tensorflow as tf
+import runpy, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from nlp_tasks import recipe, tasks
-from nlp_tasks.run import Run
-
-path, run_dir, *settings = sys.argv[1:]
-content = recipe.load(path, lambda name: tasks.find(name).recipe_type, ['training.precision="float64"', *settings])
-found = []
-for strategy in ("cpu", "mirrored"):
-    run = Run(content, strategy, run_dir=run_dir, strategy=strategy)
-    run.train()
-    assert json.loads((run.folder / "environment.json").read_text())["replicas"] == 1 + (strategy == "mirrored")
-    with np.load(run.folder / "checkpoints" / "chosen.npz") as arrays:
-        found.append({name: arrays[name] for name in arrays.files if name.startswith("model/")})
-one, two = found
-assert one.keys() == two.keys()
-print(json.dumps({name: float(np.abs(value - two[name]).max()) for name, value in one.items()}))
+runpy.run_module("nlp_tasks", run_name="__main__")
 """
 
+PROGRAM = [sys.executable, "-m", "nlp_tasks"]
+ON_TWO = {
+    "mirrored": [sys.executable, "-c", ON_TWO_DEVICES, "train", "--strategy", "mirrored"],
+    "workers": [*PROGRAM, "launch", "--workers", "2", "--only-train"],
+}
 
-@pytest.fixture
-def two_devices(tmp_path: Path) -> TwoDevices:
-    """`two_devices(recipe, *settings)`: by how much each weight of a training on two devices differs from one on one, in float64."""
+
+def trained(command: list[str], recipe: Path, settings: Sequence[str], run_dir: Path) -> tuple[dict[str, np.ndarray], int]:
+    """The weights of a training, in float64, and how many replicas it had."""
+    options = [option for setting in ('training.precision="float64"', *settings) for option in ("--set", setting)]
+    command = [*command, str(recipe), "--run-dir", str(run_dir), "--name", "trained", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stderr
+    folder = run_dir / "trained"
+    with np.load(folder / "checkpoints" / "chosen.npz") as arrays:
+        weights = {name: arrays[name] for name in arrays.files if name.startswith("model/")}
+    return weights, json.loads((folder / "environment.json").read_text())["replicas"]
+
+
+@pytest.fixture(params=ON_TWO)
+def two_devices(request: pytest.FixtureRequest, tmp_path: Path) -> TwoDevices:
+    """`two_devices(recipe, *settings)`: by how much each weight of a training on two devices, or by two workers, differs from one on one."""
 
     def differences(path: Path, *settings: str) -> dict[str, float]:
-        command = [sys.executable, "-c", ON_TWO_DEVICES, str(path), str(tmp_path / "two devices"), *settings]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=550)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        one, replicas = trained([*PROGRAM, "train", "--strategy", "cpu"], path, settings, tmp_path / "one device")
+        assert replicas == 1
+        two, replicas = trained(ON_TWO[request.param], path, settings, tmp_path / "two devices")
+        assert replicas == 2 and one.keys() == two.keys()
+        return {name: float(np.abs(value - two[name]).max()) for name, value in one.items()}
 
     return differences

@@ -1,0 +1,144 @@
+"""How much of two cores do two workers of one core each use, against two independent processes of one core each?
+
+    python benchmarks/distribution.py RECIPE [--data-dir DIR] [--set KEY=VALUE] [--turns 5] [--seconds 60]
+    python benchmarks/distribution.py --growth MEGABYTES SECONDS      the model of docs/workers.md, for other numbers
+
+Each turn trains the recipe as it stands, one after the other: once in two processes that know nothing of each other, each pinned to one
+core, and once by `nlp-tasks launch --workers 2`, whose workers share each batch. Rates are tokens and seconds between two checkpoints, so
+that neither the start nor the first, slow steps count. Independent processes compute whole batches, workers half ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlp_tasks.report import table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from contenders import processor
+
+PROGRAM = [sys.executable, "-m", "nlp_tasks"]
+WARM = 25
+"""Seconds from the first checkpoint of a process to the one that counting begins with."""
+
+
+def position(folder: Path) -> dict[str, Any]:
+    """Of the last checkpoint; empty where there is none."""
+    try:
+        with np.load(folder / "checkpoints" / "last.npz") as content:
+            return json.loads(content["position"].tobytes())
+    except OSError:
+        return {}
+
+
+def measured(folders: list[Path], processes: list[subprocess.Popen[bytes]], seconds: float) -> list[dict[str, float]]:
+    """Tokens/s of each training, counted over the same time, and the share of it that went into adding up gradients."""
+
+    def after(wanted: float) -> list[dict[str, Any]]:
+        while True:
+            found = [position(folder) for folder in folders]
+            if any(process.poll() is not None for process in processes):
+                raise SystemExit(f"a training ended too early; look into {folders[0].parent}")
+            if all(one and one["seconds"] >= wanted for one in found):
+                return found
+            time.sleep(0.5)
+
+    begun = [one["seconds"] for one in after(0.01)]
+    first = after(max(begun) + WARM)
+    last = after(max(one["seconds"] for one in first) + seconds)
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    for process in processes:
+        process.wait()
+    return [
+        {
+            "rate": (after["tokens"] - before["tokens"]) / (after["seconds"] - before["seconds"]),
+            "reducing": (after["reducing"] - before["reducing"]) / (after["seconds"] - before["seconds"]),
+        }
+        for before, after in zip(first, last, strict=True)
+    ]
+
+
+def turn(options: argparse.Namespace, folder: Path, workers: bool) -> list[dict[str, float]]:
+    """One measurement; run folders are used again, so that data is encoded once."""
+    names = ["workers"] if workers else ["first", "second"]
+    settings = ["training.checkpoint_seconds=5", "training.epochs=1000", "training.patience=0", *options.settings]
+    common = [options.recipe, "--run-dir", str(folder), *(word for setting in settings for word in ("--set", setting))]
+    common += ["--data-dir", options.data_dir] if options.data_dir else []
+    processes = []
+    for core, name in enumerate(names):
+        verb = ["launch", "--workers", "2", "--only-train"] if workers else ["train", "--strategy", "cpu"]
+        command = [*PROGRAM, *verb, *common, "--name", name]
+        pinned = [] if workers else ["taskset", "--cpu-list", str(sorted(os.sched_getaffinity(0))[core])]
+        log = (folder / f"{name}.log").open("wb")
+        processes.append(subprocess.Popen([*pinned, *command], stdout=log, stderr=log))
+        log.close()
+    try:
+        return measured([folder / name for name in names], processes, options.seconds)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def growth(megabytes: float, seconds: float) -> str:
+    """How training grows with workers of one GPU each, from what a step reduces and how long it takes on one worker.
+
+    A ring all-reduce sends 2 (k − 1) / k times the gradient through each worker's link, in 2 (k − 1) messages:
+
+        T(k) = C / k + 2 (k − 1) / k · B / W + 2 (k − 1) · L          one global batch, dealt to k workers
+        T(k) = C     + 2 (k − 1) / k · B / W + 2 (k − 1) · L          a global batch that grows with k
+    """
+    rows = []
+    for name, bandwidth, latency in (("10 Gbit/s", 1.25e9, 50e-6), ("100 Gbit/s", 12.5e9, 10e-6), ("NVLink", 300e9, 5e-6)):
+        for workers in (2, 8, 64):
+            reducing = 2 * (workers - 1) / workers * megabytes * 1e6 / bandwidth + 2 * (workers - 1) * latency
+            same = seconds / (seconds / workers + reducing)
+            grown = workers * seconds / (seconds + reducing)
+            rows.append([name, str(workers), f"{reducing * 1e3:.1f}", f"{same:.1f}", f"{grown:.1f}"])
+    columns = ("link", "workers", "ms to add up", "speed-up, same batch", "speed-up, batch grows")
+    return table(rows, columns, right=range(1, 5))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--growth", nargs=2, type=float, metavar=("MEGABYTES", "SECONDS"))
+    options = parser.parse_args()
+    if options.growth:
+        print(growth(*options.growth))
+        return
+    if not options.recipe:
+        parser.error("name a recipe")
+    print(processor())
+    rows, ratios = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1, options.turns + 1):
+            alone = turn(options, Path(folder), workers=False)
+            together = turn(options, Path(folder), workers=True)[0]
+            total = sum(one["rate"] for one in alone)
+            ratios.append(together["rate"] / total)
+            rows.append([str(number), *(f"{one['rate']:,.0f}" for one in alone), f"{total:,.0f}", f"{together['rate']:,.0f}",
+                         f"{together['reducing']:.0%}", f"{ratios[-1]:.2f}"])  # fmt: skip
+            print(f"turn {number}: {ratios[-1]:.2f}", file=sys.stderr)
+    print(table(rows, ("turn", "first alone", "second alone", "sum", "two workers", "adding up", "ratio"), right=range(1, 7)))
+    print(f"\n{options.recipe}: tokens/s; median ratio {statistics.median(ratios):.2f} of two independent processes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Who is blamed when workers end, with programs of a few lines in place of trainings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nlp_tasks import launch
+from nlp_tasks.crew import LOST
+from nlp_tasks.launch import Launcher, free_ports, shares
+
+BEGIN = """
+import json, os, signal, sys, time
+config = json.loads(os.environ["TF_CONFIG"])
+index, workers = config["task"]["index"], len(config["cluster"]["worker"])
+count = len(open("starts").read()) if os.path.exists("starts") else 0
+def started():
+    with open("starts", "a") as file:
+        file.write(".")
+"""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "SETTLE", 0.7)
+
+
+def run(script: str, workers: int = 2, restarts: int = 0) -> int:
+    program = [sys.executable, "-S", "-c", BEGIN + textwrap.dedent(script)]
+    return Launcher(["run", "x"], workers, Path("logs"), restarts=restarts, silence=7, program=program).run()
+
+
+def test_all_that_end_well(capfd: pytest.CaptureFixture[str]) -> None:
+    code = run("""
+        print(f"I am {index} of {workers}, {sys.argv[1:]}, {os.environ['NLP_TASKS_SILENCE']}", file=sys.stderr)
+        print("result")
+    """)
+    assert code == 0
+    said, shown = f"I am {{}} of 2, {['run', 'x', '--strategy', 'multi_worker']}, 7", capfd.readouterr()
+    assert Path("logs/0.log").read_text().strip() == said.format(0)
+    assert Path("logs/1.log").read_text().split("\n")[0] == said.format(1)
+    assert shown.out == "result\n" and said.format(0) in shown.err and said.format(1) not in shown.err
+
+
+def test_a_worker_that_is_killed_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    code = run(f"""
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.3)
+        sys.exit({LOST})
+    """)
+    assert code == 1
+    assert "worker 1 was killed by SIGKILL; all are stopped" in capfd.readouterr().err
+
+
+def test_a_worker_that_froze_is_the_one_that_is_left(capfd: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    code = run(
+        f"""
+        if index == 2:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.3)
+        sys.exit({LOST})
+    """,
+        workers=3,
+    )
+    assert code == 1 and time.monotonic() - begun < 8
+    assert "worker 2 froze: no sign of life for 7 seconds; all are stopped" in capfd.readouterr().err
+
+
+def test_all_start_again(capfd: pytest.CaptureFixture[str]) -> None:
+    script = f"""
+        if index == 0:
+            started()
+            if count < 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        elif count < 2:
+            time.sleep(0.3)
+            sys.exit({LOST})
+    """
+    assert run(script, restarts=1) == 1
+    assert (
+        "worker 0 was killed by SIGKILL; all workers start again from the last checkpoint (1 restarts left)"
+        in capfd.readouterr().err
+    )
+    Path("starts").unlink()
+    assert run(script, restarts=2) == 0
+    assert len(Path("starts").read_text()) == 3
+
+
+def test_what_a_user_has_to_mend_is_told_and_not_tried_again(capfd: pytest.CaptureFixture[str]) -> None:
+    code = run(
+        f"""
+        if index == 0:
+            started()
+            time.sleep(0.4)
+            sys.exit({LOST})
+        print("error: bad data", "hint: mend it", sep=chr(10), file=sys.stderr)
+        sys.exit(2)
+    """,
+        restarts=3,
+    )
+    assert code == 2 and Path("starts").read_text() == "."
+    assert "error: bad data\nhint: mend it" in capfd.readouterr().err
+
+
+def test_a_defect_shows_its_trace(capfd: pytest.CaptureFixture[str]) -> None:
+    script = """
+        if index == 1:
+            raise ValueError("oh")
+        time.sleep(20)
+    """
+    assert run(script) == 1
+    told = capfd.readouterr().err
+    assert "Traceback" in told and "ValueError: oh" in told and "worker 1 failed with exit code 1" in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_is_handed_on_and_nobody_is_left(number: signal.Signals) -> None:
+    script = """
+        def stop(number, frame):
+            open(f"stopped {index} {number}", "w").close()
+            sys.exit(130)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+        started()
+        time.sleep(30)
+    """
+
+    def ask() -> None:
+        until = time.monotonic() + 10
+        while time.monotonic() < until and not (Path("starts").exists() and len(Path("starts").read_text()) == 2):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert run(script, restarts=2) == 130
+    asking.join()
+    assert Path(f"stopped 0 {int(number)}").exists() and Path(f"stopped 1 {int(number)}").exists()
+
+
+def test_cores_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6, 7})
+    assert shares(2) == [{3, 6}, {5, 7}]
+    assert shares(4) == [{3}, {5}, {6}, {7}]
+    assert shares(6) == [{3}, {5}, {6}, {7}, {3}, {5}]
+
+
+def test_ports_are_different() -> None:
+    assert len(set(free_ports(20))) == 20
