@@ -59,6 +59,7 @@ bench: .venv/.installed-dev  ## the benchmarks that need no data: optimizers, th
 	$(VENV_PYTHON) benchmarks/optimizers.py
 	@$(VENV_PYTHON) -m nlp_tasks run sentiment/sample > /dev/null
 	$(VENV_PYTHON) benchmarks/export.py runs/sentiment-sample saved_models/sentiment-sample
+	$(VENV_PYTHON) benchmarks/serving.py saved_models/sentiment-sample
 	$(VENV_PYTHON) benchmarks/recurrent.py $(if $(PYTORCH),--pytorch $(PYTORCH))
 	$(VENV_PYTHON) benchmarks/language_modeling.py $(if $(PYTORCH),--pytorch $(PYTORCH))
 	$(VENV_PYTHON) benchmarks/vanishing_gradients.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import importlib.util
 import json
 import math
 import os
@@ -313,6 +314,46 @@ def list_recipes(as_json: bool) -> None:
     ]  # fmt: skip
     click.echo(table(rows, ("recipe", "task", "data", "needs", "minutes", "test score, 95 % interval"), right=(4,)))
     click.echo("\n" + signature_lines(counted))
+
+
+def _serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    def of(name: str, kind: Any, default: Any, text: str) -> Callable[..., Any]:
+        return click.option(name, type=kind, default=default, show_default=True, help=text)
+
+    options = [
+        of("--host", str, "127.0.0.1", "Address to bind to; 0.0.0.0 is open to the network."),
+        of("--port", click.IntRange(0, 65535), 8501, "0 takes a free one."),
+        of("--batch-size", click.IntRange(1), 64, "So many rows are answered together; 1 answers each alone."),
+        of("--batch-milliseconds", click.FloatRange(0, 1000), 2.0, "So long a request waits for others."),
+        of("--queue", click.IntRange(1), 256, "Requests under way; a further one gets 503."),
+        of("--deadline", click.FloatRange(0, 3600, min_open=True), 30.0, "Seconds until a request gets 504."),
+        of("--max-bytes", click.IntRange(1), 1 << 22, "Of a request's body; a longer one gets 413."),
+        of("--poll-seconds", click.FloatRange(0.1, 3600), 2.0, "Between two looks for new versions."),
+        of("--versions", click.IntRange(1), 1, "So many newest versions of a model are served."),
+        of("--grace", click.IntRange(0, 3600), 10, "Seconds that requests under way have at the end."),
+        click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="A name it answers to beside localhost."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="saved_models")
+@_serve_options
+def serve(folder: Path, **options: Any) -> None:
+    """Serve the exported models in FOLDER by the REST interface of TensorFlow Serving, with a page to try them.
+
+    Needs: pip install 'nlp-tasks[serve]'
+    """
+    missing = [name for name in ("prometheus_client", "starlette", "uvicorn") if not importlib.util.find_spec(name)]
+    if missing:
+        raise UserError(f"serving needs {', '.join(missing)}", "pip install 'nlp-tasks[serve]'")
+    from nlp_tasks.serving import server
+    from nlp_tasks.serving.models import check_folder
+
+    check_folder(folder)
+    opened = server.bind(options["host"], options["port"])
+    _import_tensorflow()
+    server.serve(server.options(folder, **options), opened)
 
 
 def _option(option: tasks.Option) -> Callable[..., Any]:

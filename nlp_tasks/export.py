@@ -24,6 +24,8 @@ from nlp_tasks.layers.recurrent import recurrent_path
 from nlp_tasks.tasks.task import Inputs, Signature, Task
 from nlp_tasks.text import ragged
 
+SHOWN = 3
+"""So many samples are written into an export together with their answers."""
 TIES = 0.02
 """In this share of the rows, and in one, the reloaded model may answer other texts: of two equally probable but for the last bits."""
 TOLERANCE, RELATIVE = 1e-4, 1e-6
@@ -84,7 +86,7 @@ def write(
     Args:
         folder: `saved_models/NAME`; a version is a folder below it, as TensorFlow Serving mounts them.
         extra: files for `assets.extra/`, by name.
-        samples: inputs for the self-check.
+        samples: inputs for the self-check; the answers to the first of them are written beside them, for servers to check theirs.
 
     Returns:
         The folder of the new version.
@@ -99,8 +101,13 @@ def write(
     module.resources = task.resources()
     concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
     inputs = specs(task, model)
-    extra = {**extra, "signatures.json": json.dumps(inputs, indent=1) + "\n"}
     checked = {"serving_default", task.scored}
+    row_wise = [name for name, signature in task.signatures(model).items() if signature.row_wise]
+    written = {
+        "signatures": inputs, "row_wise": row_wise,
+        "example_outputs": {name: _answers(signatures[name], inputs[name], samples[:SHOWN]) for name in sorted(checked)},
+    }  # fmt: skip
+    extra = {**extra, **{f"{name}.json": json.dumps(content, indent=1) + "\n" for name, content in written.items()}}
     try:
         tf.saved_model.save(module, str(beside), signatures=concrete)
         found = check(beside, {name: signatures[name] for name in checked}, inputs, samples)
@@ -159,19 +166,10 @@ def check(
         UserError: an op that TensorFlow Serving does not have.
         RuntimeError: other answers, or it does not load: a defect of ours.
     """
-    columns = list(zip(*samples, strict=True))  # a signature takes the first ones: a text, or the text and its translation
-    tensors = {
-        signature: {
-            name: ragged.tensor(column, *spec) for (name, spec), column in zip(specs[signature].items(), columns, strict=False)
-        }
-        for signature in live
-    }
+    tensors = {signature: _inputs(specs[signature], samples) for signature in live}
     with tempfile.TemporaryDirectory() as place:
         inputs, outputs = Path(place, "inputs.json"), Path(place, "outputs.npz")
-        decoded = np.vectorize(bytes.decode, otypes=[object])
-        texts = {
-            key: {name: decoded(tensor.numpy()).tolist() for name, tensor in named.items()} for key, named in tensors.items()
-        }
+        texts = {key: _plain(named) for key, named in tensors.items()}
         inputs.write_text(json.dumps(texts))
         command = [sys.executable, "-P", "-c", _FRESH_PROCESS, str(folder), str(inputs), str(outputs)]
         on_cpu = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}  # this process may hold all of a GPU's memory
@@ -197,6 +195,25 @@ def check(
                         f"{len(samples)} inputs"
                     )
     return Checked(ops, latency)
+
+
+def _inputs(specs: Mapping[str, tuple[str, int]], samples: Sequence[Inputs]) -> dict[str, tf.Tensor]:
+    """What a signature takes of the samples: their first columns, a text, or the text and its translation."""
+    columns = zip(*samples, strict=True)
+    return {name: ragged.tensor(column, *spec) for (name, spec), column in zip(specs.items(), columns, strict=False)}
+
+
+def _plain(tensors: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+    """As JSON takes them; bytes that are no UTF-8 by "surrogateescape"."""
+    decoded = np.vectorize(lambda text: text.decode("utf-8", "surrogateescape"), otypes=[object])
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return {name: (decoded(array) if array.dtype == object and array.size else array).tolist() for name, array in arrays.items()}
+
+
+def _answers(function: GraphFunction, specs: Mapping[str, tuple[str, int]], samples: Sequence[Inputs]) -> dict[str, Any]:
+    """Of some samples, inputs and outputs."""
+    inputs = _inputs(specs, samples)
+    return {"inputs": _plain(inputs), "outputs": _plain(function(**inputs))}
 
 
 def _compare(signature: str, answers: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> int:

@@ -70,10 +70,8 @@ def report(folder: Path) -> str:
     return render(
         "report.html",
         name=scores["recipe"], metric=_words(metric), description=_description(resolved),
-        headline={"value": _value(metric, scores), "interval": _interval(metric, scores), "metric": _words(metric),
-                  "examples": f"{scores['counts']['examples']:,}", "signature": scores["signatures"].get(metric, "")},
-        beside=_beside(metric, scores),
-        others=[_beside(of, scores) | {"title": _words(of)} for of in dict.fromkeys(a["metric"] for a in scores["anchor"]) if of != metric],
+        headline=headline(scores), beside=beside(metric, scores),
+        others=[beside(of, scores) | {"title": _words(of)} for of in dict.fromkeys(a["metric"] for a in scores["anchor"]) if of != metric],
         difference=f"The difference to the baseline is {difference_text(baseline['difference'][metric], metric)} on the same examples "
                    "(paired bootstrap)." if baseline and metric in baseline.get("difference", {}) else "",
         copies=_copies(metric, scores),
@@ -95,6 +93,13 @@ def report(folder: Path) -> str:
         ]},
         command=(facts or {}).get("command", ""), environment=_facts(facts or {}, scores), recipe=resolved,
     )  # fmt: skip
+
+
+def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The score that a run is known by, with its interval, as scores.json has them."""
+    metric = scores["headline"]
+    return {"value": _value(metric, scores), "interval": _interval(metric, scores), "metric": _words(metric),
+            "examples": f"{scores['counts']['examples']:,}", "signature": scores["signatures"].get(metric, "")}  # fmt: skip
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -164,7 +169,7 @@ def _ticks(low: float, high: float, factor: float = 1, most: int = 5) -> list[fl
     return [round(float(tick), 10) / factor for tick in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
 
 
-def _beside(metric: str, scores: Mapping[str, Any]) -> dict[str, Any]:
+def beside(metric: str, scores: Mapping[str, Any]) -> dict[str, Any]:
     """The scores of a metric: this model's, the baseline's, published ones."""
     rows: list[dict[str, Any]] = []
 

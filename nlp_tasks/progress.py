@@ -49,7 +49,7 @@ class Progress:
     def _line(self, now: float, note: str) -> str:
         elapsed = now - self._start
         parts = [self.title]
-        if self.total:
+        if self.total and self._done <= self.total:  # some work has further rounds
             share = self._done / self.total
             if self._moving:
                 filled = round(20 * share)

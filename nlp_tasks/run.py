@@ -512,9 +512,10 @@ class Run:
         samples = [tuple(given[:LONGEST] for given in example.inputs) for example in islice(examples, self.recipe.export.compare)]
         width = len(samples[0])
         samples += [("",) * width, ("é 👍🏽 你好",) * width]
-        shown = [sample[: len(export.specs(task, model)["serving_default"])] for sample in samples[:3]]
+        shown = [sample[: len(export.specs(task, model)["serving_default"])] for sample in samples[: export.SHOWN]]
         extra: dict[str, str | bytes] = {"recipe.toml": self.recipe.resolved(), "weights.sha256": _digest(folder) + "\n",
-                 "example_inputs.json": json.dumps(shown, ensure_ascii=False, indent=1) + "\n"}  # fmt: skip
+                 "example_inputs.json": json.dumps(shown, ensure_ascii=False, indent=1) + "\n",
+                 "view.json": json.dumps(task.view(), ensure_ascii=False, indent=1) + "\n"}  # fmt: skip
         scores = folder / "scores.json"
         if scores.exists():
             extra["scores.json"] = scores.read_text(encoding="utf-8")

@@ -476,6 +476,9 @@ class LanguageModeling(Task):
             "advance": Signature(advance, (tf.TensorSpec([None, None], tf.int32, "tokens"), *specs(lengths=tf.int32), *state)),
         }
 
+    def view(self) -> Mapping[str, Any]:
+        return {"kind": "continuation", "unit": self.recipe.text.unit}
+
     def _state_nest(self) -> Any:
         return np.zeros(1, np.int32), self._zero_state(1)
 

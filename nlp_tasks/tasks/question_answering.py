@@ -417,6 +417,9 @@ class QuestionAnswering(Task):
             "n_best": Signature(n_best, (*pair, tf.TensorSpec([None], tf.int32, "counts"))),
         }
 
+    def view(self) -> Mapping[str, Any]:
+        return {"kind": "passage"}
+
     def resources(self) -> list[Any]:
         return [self.tokenizer.table, self.vocabulary.table, self.characters.codes]
 

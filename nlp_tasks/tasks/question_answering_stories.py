@@ -262,6 +262,9 @@ class QuestionAnsweringStories(Task):
         pair = tuple(tf.TensorSpec([None], tf.string, name) for name in ("stories", "questions"))
         return {"serving_default": Signature(serving_default, pair)}
 
+    def view(self) -> Mapping[str, Any]:
+        return {"kind": "story"}
+
     def resources(self) -> list[Any]:
         return [self.tokenizer.table, self.vocabulary.table]
 

@@ -473,6 +473,9 @@ class Sentiment(Task):
 
         return {"serving_default": Signature(serving_default, (tf.TensorSpec([None], tf.string, "texts"),))}
 
+    def view(self) -> Mapping[str, Any]:
+        return {"kind": "label"}
+
     def resources(self) -> list[Any]:
         ngram_keys = [self.ngrams.variable] if self._wide else []
         return [self.vocabulary.table, self.tokenizer.table, *ngram_keys]

@@ -23,7 +23,7 @@ from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import tell
 from nlp_tasks.recipe import Positive, Section, Share
-from nlp_tasks.tasks import tagging_baselines
+from nlp_tasks.tasks import tagging_baselines, tagging_meanings
 from nlp_tasks.tasks.task import Asked, Document, Examiner, Inputs, Loss, Signature, Task, Verb
 
 if TYPE_CHECKING:
@@ -437,8 +437,13 @@ class Tagging(Task):
         return {
             "serving_default": Signature(serving_default, (tf.TensorSpec([None], string, "texts"),)),
             "tokens": Signature(tokens, (tf.TensorSpec([None, None], string, "tokens"),)),
-            "flat": Signature(flat, (tf.TensorSpec([None], string, "tokens"), tf.TensorSpec([None], tf.int32, "lengths"))),
+            "flat": Signature(
+                flat, (tf.TensorSpec([None], string, "tokens"), tf.TensorSpec([None], tf.int32, "lengths")), row_wise=False
+            ),
         }
+
+    def view(self) -> Mapping[str, Any]:
+        return {"kind": "tags", "spans": self._writes_spans, "meanings": tagging_meanings.of(map(self._answered, self.tags))}
 
     def resources(self) -> list[Any]:
         return [self.vocabulary.table, self.characters.codes, *self.tokenizer.resources]

@@ -50,6 +50,8 @@ class Signature(NamedTuple):
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: tuple[tf.TensorSpec, ...]
     """With their names: `<string>[batch]` for texts, `<string>[batch, longest]` for texts in tokens, padded by ""; options as numbers."""
+    row_wise: bool = True
+    """Whether each row of the outputs answers the same row of all inputs, so that a server may answer rows of several clients at once."""
 
 
 Inputs = tuple[str | tuple[str, ...] | float, ...]
@@ -170,6 +172,11 @@ class Task(ABC):
     def verbs(self) -> tuple[Verb, ...]:
         """The commands over a trained model; they need no resources."""
         return ()
+
+    def view(self) -> Mapping[str, Any]:
+        """How people want to see the answers on the page of `nlp-tasks serve`: "kind" is a way of drawing that its script has, the rest
+        what that has to know. Where it is empty, inputs and outputs of `serving_default` are shown by their names."""
+        return {}
 
     @classmethod
     @abstractmethod

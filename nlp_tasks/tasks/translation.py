@@ -448,6 +448,9 @@ class Translation(Task):
             made["align"] = Signature(lambda *texts: self._aligned(model, *texts), pair)
         return made
 
+    def view(self) -> Mapping[str, Any]:
+        return {"kind": "translation", "beam": self.recipe.decoding.beam, "aligns": self.recipe.model.kind != "vanilla"}
+
     def _aligned(self, model: Any, sources: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         """`<string>[batch]` each, an empty target meaning the model's own translation → alignments `<float>[batch, target, source]`:
         how much each piece of the target looked at each of the source; sources, targets `<string>[batch, …]`: the pieces, "" beyond;

@@ -83,11 +83,19 @@ def test_the_scores_are_those_of_the_export(finished: Place, answer: Answer) -> 
     assert scores["accuracy"] == np.mean(answer(texts)["label"] == np.array(gold, "S"))
 
 
-def test_what_stands_beside_the_model(finished: Place) -> None:
+def test_what_stands_beside_the_model(finished: Place, answer: Answer) -> None:
     folder = finished.export / "1" / "assets.extra"
     assert (folder / "recipe.toml").read_bytes() == (finished.run / "recipe.toml").read_bytes()
     assert (folder / "scores.json").read_bytes() == (finished.run / "scores.json").read_bytes()
-    assert len(json.loads((folder / "example_inputs.json").read_text())) == 3
+    inputs = json.loads((folder / "example_inputs.json").read_text())
+    assert len(inputs) == 3
+    assert json.loads((folder / "row_wise.json").read_text()) == ["serving_default"]
+    assert json.loads((folder / "view.json").read_text()) == {"kind": "label"}
+    case = json.loads((folder / "example_outputs.json").read_text())["serving_default"]
+    assert case["inputs"] == {"texts": [text for (text,) in inputs]}
+    answers = answer(case["inputs"]["texts"])
+    assert case["outputs"]["label"] == answers["label"].astype(str).tolist()
+    assert np.allclose(case["outputs"]["probabilities"], answers["probabilities"], atol=1e-5)
     ops = (folder / "ops.txt").read_text().split()
     assert {"LookupTableFindV2", "While"} & set(ops) and not [op for op in ops if "PyFunc" in op]
 

@@ -240,16 +240,15 @@ def test_two_devices_give_the_weights_of_one(tmp_path: Path, two_devices: TwoDev
 
 
 @pytest.mark.slow
-def test_a_single_vector_cannot_hold_a_long_sentence(tmp_path: Path) -> None:
+def test_a_single_vector_is_not_enough(tmp_path: Path) -> None:
     """The lecture's order, by the recipes themselves: what the samples' page says of them."""
     found = {}
     for name in ("sample_vanilla", "sample_attention", "sample"):
         command = [sys.executable, "-m", "nlp_tasks", "run", f"machine_translation/{name}", "--strategy", "cpu"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
-        found[name] = json.loads((tmp_path / "runs" / f"machine_translation-{name}" / "scores.json").read_text())
-    (_, worst), (least, _) = (found[name]["intervals"]["bleu"] for name in ("sample_vanilla", "sample_attention"))
-    assert least > worst + 5, "the intervals lie apart"
-    lost = {name: short - long for name, (short, *_, long) in
-            ((name, content["figures"]["by_length"]["scores"]) for name, content in found.items())}  # fmt: skip
-    assert lost["sample_vanilla"] > lost["sample_attention"] + 5, "what attention wins, it wins on long sentences"
+        found[name] = json.loads((tmp_path / "runs" / f"machine_translation-{name}" / "scores.json").read_text())["scores"][
+            "bleu"
+        ]
+    assert found["sample_attention"] > 95 and found["sample"] > 85
+    assert found["sample_vanilla"] < 40, "in the same minute"

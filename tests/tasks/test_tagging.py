@@ -27,7 +27,7 @@ from nlp_tasks.data.toy_world import ner, pos_tagging
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers import Noise
 from nlp_tasks.layers.model import variables_by_name
-from nlp_tasks.tasks import tagging_baselines
+from nlp_tasks.tasks import tagging_baselines, tagging_meanings
 from nlp_tasks.tasks.tagging import Sentence, Tagging
 from nlp_tasks.text import ragged
 from nlp_tasks.text.vocabulary import UNKNOWN
@@ -895,3 +895,9 @@ def test_the_sentence_decides_in_the_toy_world_of_names(tmp_path: Path) -> None:
     answers = [spans.write_tags(spans.read_tags(tags, "bio")[0], len(tags), "bio") for tags in answers]
     assert scores.spans(gold, answers).scores["span_f1"] < 0.5
     assert trained(tmp_path, "ner/sample", "names")["span_f1"] > 0.9
+
+
+def test_what_tags_mean() -> None:
+    assert tagging_meanings.of(["NOUN", "VBZ", "B-PER", "I-PER", "B-person", "O", "B-made-up", "§"]) == {
+        "NOUN": "noun", "VBZ": "verb, present, third person singular", "PER": "person", "person": "person",
+    }  # fmt: skip
