@@ -4,7 +4,7 @@
 
 JOBS ?= 2
 SAMPLES := sentiment/sample pos_tagging/sample ner/sample language_modeling/sample machine_translation/sample \
-	question_answering/sample
+	question_answering/sample word_vectors/sample
 
 SHELL := /bin/sh
 VENV_PYTHON := .venv/bin/python
@@ -34,6 +34,8 @@ demo: .venv/.installed  ## train, score and export the samples, let one answer, 
 	@echo
 	@printf '%s\n' '{"question": "Who gave Mira a ring?", "passage": "On Friday Mira gave Tomas a lamp. On Monday Tomas gave Mira a ring."}' \
 		| $(VENV_PYTHON) -m nlp_tasks ask saved_models/question_answering-sample
+	@echo
+	@$(VENV_PYTHON) -m nlp_tasks analogy saved_models/word_vectors-sample norway oslo greece --count 3
 	@echo
 	@cat runs/.demo.txt
 

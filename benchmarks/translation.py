@@ -146,6 +146,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--updates", type=int, default=120)
     parser.add_argument("--for-translation", type=int, default=1500, help="updates before both translate")
+    parser.add_argument("--only-training", action="store_true")
     parser.add_argument("--folder", type=Path, help="kept, and used again")
     parser.add_argument("--turn", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -185,6 +186,8 @@ def measure(folder: Path, options: Any) -> None:
         medians = {name: statistics.median(values) for name, values in rates.items()}
         rows = [[name, f"{value:,.0f}", f"{medians['ours'] / value:.2f}"] for name, value in medians.items()]
         table(f"{kind}: training", ["", "target tokens/s", "ours is so many times as fast"], rows)
+        if options.only_training:
+            continue
         kept = {"ours": folder / f"{kind}.saved", "JoeyNMT": folder / f"joeynmt-{kind}"}
         for name, command in commands(kind, "keep", options.for_translation).items():
             if not kept[name].exists():

@@ -19,7 +19,7 @@ from nlp_tasks.data import duplicates
 from nlp_tasks.data.batching import padding_share
 from nlp_tasks.data.findings import PLACES, Finding, Tally, main_script, suspicions
 from nlp_tasks.data.rows import Counts, Where, chunks
-from nlp_tasks.data.splits import SPLITS, Splits
+from nlp_tasks.data.splits import LEFT_OUT, PHRASE, SPLITS, Splits
 from nlp_tasks.errors import UserError
 from nlp_tasks.progress import Progress
 from nlp_tasks.tasks.task import Task
@@ -212,8 +212,9 @@ class Check:
         except UserError as error:
             self._broken.add(split)
             self._findings.append(Finding("refused", "error", split, error.message, 1, [], error.hint))
-        if phrases := source.sides.count(len(SPLITS)):
-            self._note("left_out", split, f"{phrases:,} left out: phrase of a held-out sentence", phrases)
+        for side, reason in enumerate((PHRASE, LEFT_OUT), len(SPLITS)):
+            if number := source.sides.count(side):
+                self._note("left_out", split, f"{number:,} left out: {reason}", number)
         for reason, number in sorted(counts.dropped.items()):
             self._note("left_out", split, f"{number:,} left out: {reason}", number)
         for what, number in sorted(counts.passed.items()):
@@ -246,16 +247,16 @@ class Check:
             looked.examples, sides, looked.hashes, looked.suspicions, looked.scripts, strict=True
         ):
             labels = self._task.labels_of(example)
-            source.add(example, text_hash, labels, SPLITS.index(side) if side else len(SPLITS))
+            source.add(example, text_hash, labels, (*SPLITS, PHRASE, LEFT_OUT).index(side))
             for kind in kinds:
                 source.tally.add(kind, example.where)
-            if side:
+            if side in SPLITS:
                 self._sides[side].add(example, labels, script)
                 self._examiner.see(side, example)
         source.lengths.extend(next(iter(looked.lengths.values())).tolist())
         source.add_digests(looked.compared + start, looked.digests)
         names = np.array(sides)
-        for side_name in {*sides} - {""}:
+        for side_name in {*sides} & {*SPLITS}:
             rows, known = names == side_name, self._sides[side_name]
             for name, lengths in looked.lengths.items():
                 known.lengths.setdefault(name, array("I")).extend(lengths[rows].tolist())

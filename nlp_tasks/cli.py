@@ -383,11 +383,58 @@ def _check_options(verb: Verb, declared: tasks.Command, given: dict[str, Any]) -
             raise UserError(f"this model's {verb.name} takes no --{option.name.replace('_', '-')}", "leave it out")
 
 
-def _verb(name: str, declared_as: str) -> click.Command:
-    declared = tasks.VERBS[declared_as]
-
+def _declared_options(declared: tasks.Command) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def options(command: Callable[..., Any]) -> Callable[..., Any]:
         return functools.reduce(lambda wrapped, option: _option(option)(wrapped), reversed(declared.options), command)
+
+    return options
+
+
+def _asking_verb(name: str) -> click.Command:
+    """A command whose texts stand behind MODEL, and whose answer may take several questions to the model."""
+    declared = tasks.VERBS[name]
+    usual = "MODEL is an export (saved_models/NAME) or a run folder"
+    usual += "." if declared.required else f"; without {declared.texts}, lines of standard input are taken."
+    named = declared.texts if declared.required else f"[{declared.texts}{'' if ' ' in declared.texts else '...'}]"
+
+    @click.command(name, help=f"{declared.help}\n\n{usual}")
+    @click.argument("model")
+    @click.argument("texts", nargs=-1, required=declared.required, metavar=named, callback=_values)
+    @click.option("--format", "style", type=click.Choice(_LINES), default="text", show_default=True)
+    @_declared_options(declared)
+    def command(model: str, texts: tuple[str, ...], style: str, **given: Any) -> None:
+        _import_tensorflow()
+        from nlp_tasks.inference import find_verb, load
+
+        loaded = load(model)
+        verb = find_verb(loaded.task, name)
+        assert verb.ask
+        texts = (*filter(None, [given.get("words")]), *texts)
+        lines = [" ".join(texts)] if texts and declared.joined else texts or (line for lines in _lines("-") for line in lines)
+        failed, pictures = False, 0
+        for line in lines:
+            try:
+                answer = verb.ask(loaded, line, given)
+            except LineError as error:  # the others are answered all the same
+                click.echo(str(error), err=True)
+                failed = True
+                continue
+            if verb.picture and style == "text":
+                pictures += _draw(verb, [answer], Path(given["output"]), pictures)
+            else:
+                click.echo(_shown(verb, line, answer, style, given))
+        if failed:
+            raise click.exceptions.Exit(2)
+
+    return command
+
+
+def _values(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_value(context, parameter, value) for value in values)
+
+
+def _verb(name: str, declared_as: str) -> click.Command:
+    declared = tasks.VERBS[declared_as]
 
     @click.command(
         name, help=f"{declared.help}\n\nMODEL is an export (saved_models/NAME) or a run folder; one text a line, order kept."
@@ -396,7 +443,7 @@ def _verb(name: str, declared_as: str) -> click.Command:
     @click.argument("file", type=click.Path(allow_dash=True), default="-")
     @click.option("--format", "style", type=click.Choice([*_LINES, *tasks.DOCUMENTS]), default="text", show_default=True)
     @click.option("--tokenized", is_flag=True, help="The texts are in tokens already, separated by white space.")
-    @options
+    @_declared_options(declared)
     def command(model: str, file: str, style: str, tokenized: bool, **given: Any) -> None:
         if file != "-" and (not Path(file).exists() or Path(file).is_dir()):
             raise UserError(f"no file {file}", "give a file with one text a line, or - for standard input")
@@ -531,4 +578,5 @@ def _shown(verb: Verb, line: str, answer: dict[str, Any], style: str, options: d
 
 
 for _name in (*tasks.VERBS, *tasks.ALIASES):
-    cli.add_command(_verb(_name, tasks.ALIASES.get(_name, _name)))
+    _declared_as = tasks.ALIASES.get(_name, _name)
+    cli.add_command(_asking_verb(_name) if tasks.VERBS[_declared_as].texts else _verb(_name, _declared_as))

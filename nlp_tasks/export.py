@@ -49,7 +49,7 @@ def functions(task: Task, model: keras.Model) -> Functions:
     """The graph functions of a task: those that scoring calls are those that the export holds."""
     made = {}
     for name, signature in task.signatures(model).items():
-        made[name] = tf.function(_answering(signature), autograph=False, input_signature=signature.inputs)
+        made[name] = tf.function(_answering(name, signature), autograph=False, input_signature=signature.inputs)
     return made
 
 
@@ -65,13 +65,15 @@ def specs(task: Task, model: keras.Model) -> Specs:
     }
 
 
-def _answering(signature: Signature) -> Callable[..., dict[str, tf.Tensor]]:
+def _answering(name: str, signature: Signature) -> Callable[..., dict[str, tf.Tensor]]:
     """Traced with recurrent loops of core ops, which any server runs, whatever device this process has; nothing is kept for a gradient."""
 
     def answering(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         with recurrent_path("packed", gradient=False):
             return signature.function(*inputs)
 
+    # TensorFlow counts traces by code, and would take the graphs of five signatures for one that is traced again and again.
+    answering.__code__ = answering.__code__.replace(co_name=name)
     names = [inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for spec in signature.inputs]
     answering.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
     return answering
@@ -79,14 +81,15 @@ def _answering(signature: Signature) -> Callable[..., dict[str, tf.Tensor]]:
 
 def write(
     task: Task, model: keras.Model, signatures: Functions, folder: Path, *,
-    extra: Mapping[str, str | bytes], samples: Sequence[Inputs],
+    extra: Mapping[str, str | bytes], samples: Mapping[str, Sequence[Inputs]],
 ) -> Path:  # fmt: skip
     """Writes the next version below `folder`; until it is whole and checked, its name begins with a dot.
 
     Args:
         folder: `saved_models/NAME`; a version is a folder below it, as TensorFlow Serving mounts them.
         extra: files for `assets.extra/`, by name.
-        samples: inputs for the self-check; the answers to the first of them are written beside them, for servers to check theirs.
+        samples: inputs for the self-check, of each signature that it asks; the answers to the first of them are written beside them, for
+            servers to check theirs.
 
     Returns:
         The folder of the new version.
@@ -101,16 +104,15 @@ def write(
     module.resources = task.resources()
     concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
     inputs = specs(task, model)
-    checked = {"serving_default", task.scored}
     row_wise = [name for name, signature in task.signatures(model).items() if signature.row_wise]
     written = {
         "signatures": inputs, "row_wise": row_wise,
-        "example_outputs": {name: _answers(signatures[name], inputs[name], samples[:SHOWN]) for name in sorted(checked)},
+        "example_outputs": {name: _answers(signatures[name], inputs[name], asked[:SHOWN]) for name, asked in sorted(samples.items())},
     }  # fmt: skip
     extra = {**extra, **{f"{name}.json": json.dumps(content, indent=1) + "\n" for name, content in written.items()}}
     try:
         tf.saved_model.save(module, str(beside), signatures=concrete)
-        found = check(beside, {name: signatures[name] for name in checked}, inputs, samples)
+        found = check(beside, {name: signatures[name] for name in samples}, inputs, samples)
         (beside / "assets.extra").mkdir()
         size = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file())
         facts = {"bytes": size, "latency_ms": found.latency_ms, "cores": machine.cores()}
@@ -152,7 +154,7 @@ class Checked(NamedTuple):
 
 def check(
     folder: Path, live: Mapping[str, Callable[..., dict[str, tf.Tensor]]], specs: Specs,
-    samples: Sequence[Inputs],
+    samples: Mapping[str, Sequence[Inputs]],
 ) -> Checked:  # fmt: skip
     """Reloads an export in a fresh process and compares its answers with the live model's.
 
@@ -160,13 +162,13 @@ def check(
         folder: the SavedModel.
         live: functions of the model in memory, by signature.
         specs: of their inputs.
-        samples: what to answer.
+        samples: what to answer, by signature.
 
     Raises:
         UserError: an op that TensorFlow Serving does not have.
         RuntimeError: other answers, or it does not load: a defect of ours.
     """
-    tensors = {signature: _inputs(specs[signature], samples) for signature in live}
+    tensors = {signature: _inputs(specs[signature], samples[signature]) for signature in live}
     with tempfile.TemporaryDirectory() as place:
         inputs, outputs = Path(place, "inputs.json"), Path(place, "outputs.npz")
         texts = {key: _plain(named) for key, named in tensors.items()}
@@ -183,16 +185,16 @@ def check(
         with np.load(outputs) as reloaded:
             # One answer a row, whatever stands beside it: the live model gets the samples in other batches.
             for signature, function in live.items():
-                other = 0
-                for start in range(0, len(samples), 7):
+                other, count = 0, len(samples[signature])
+                for start in range(0, count, 7):
                     part = slice(start, start + 7)
                     answers = function(**{name: tensor[part] for name, tensor in tensors[signature].items()})
                     pairs = {name: (value.numpy(), reloaded[f"{signature}/{name}"][part]) for name, value in answers.items()}
                     other += _compare(signature, pairs)
-                if other > max(1, TIES * len(samples)) or other == len(samples):
+                if other > max(1, TIES * count) or other == count:
                     raise RuntimeError(
                         f"self-check: {signature} of the reloaded export differs from the live model's for {other} of "
-                        f"{len(samples)} inputs"
+                        f"{count} inputs"
                     )
     return Checked(ops, latency)
 

@@ -60,6 +60,7 @@ class Loaded:
 
     def answer(self, verb: Verb, inputs: Sequence[Inputs], signature: str = "") -> list[dict[str, Any]]:
         """One dict an input, as the verb gives them; by another signature than the one for texts where it is named."""
+        assert verb.answers
         answers = verb.answers(self(signature or verb.signature, inputs))
         if signature and signature == verb.tokens:
             answers = [{"tokens": list(*given), **answer} for given, answer in zip(inputs, answers, strict=True)]

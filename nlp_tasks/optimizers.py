@@ -29,6 +29,7 @@ Gradients = Sequence[Gradient]
 Decay = Literal["constant", "linear", "cosine", "inverse_sqrt"]
 Variables = Sequence[tf.Variable]
 Factors = Sequence[float] | None
+Steps = Sequence[int] | None
 Mask = Sequence[bool] | None
 Slots = Sequence[tf.Tensor]
 Change = tuple[tf.Tensor, Slots]
@@ -111,15 +112,18 @@ class Optimizer:
         slots: name and initial value of each slot, which has the variable's shape and strategy, and its dtype
             or float32 where that is wider.
         multipliers: one per variable, of the learning rate and with it of weight decay; 1 by default.
+        delays: one per variable: its learning rate is 0 in so many first steps; 0 by default. Slots take the gradients in, so that
+            the first step that counts is no larger than those after it.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, variables: Variables, slots: Mapping[str, float], multipliers: Factors) -> None:
+    def __init__(self, variables: Variables, slots: Mapping[str, float], multipliers: Factors, delays: Steps) -> None:
         self._trained = tuple(variables)
         self._multipliers = [1.0] * len(self._trained) if multipliers is None else multipliers
+        self._delays = [0] * len(self._trained) if delays is None else delays
         self._decays = [0.0] * len(self._trained)
-        self._check_one_each(multipliers=self._multipliers)
+        self._check_one_each(multipliers=self._multipliers, delays=self._delays)
         strategy = getattr(self._trained[0], "distribute_strategy", None) or tf.distribute.get_strategy()
         with strategy.scope():  # state lives where the variables do, wherever the optimizer is made
             self._step = _state(f"{self.name}/step", 0, tf.int64, tf.TensorShape([]))
@@ -168,6 +172,8 @@ class Optimizer:
             gradient, rows = gradient.values, gradient.indices
         dtype = _wide(variable.dtype)
         rate = self._multipliers[i] * tf.cast(rate, dtype)
+        if self._delays[i]:
+            rate *= tf.cast(step > self._delays[i], dtype)
         change, values = self.change(tf.cast(gradient, dtype), [_read(s, rows) for s in slots], rate, step)
         weights = tf.cast(_read(variable, rows), dtype)
         if self._decays[i]:
@@ -188,8 +194,8 @@ class SGD(Optimizer):
 
     name = "sgd"
 
-    def __init__(self, variables: Variables, *, momentum: float = 0, multipliers: Factors = None) -> None:
-        super().__init__(variables, {"velocity": 0.0} if momentum else {}, multipliers)
+    def __init__(self, variables: Variables, *, momentum: float = 0, multipliers: Factors = None, delays: Steps = None) -> None:
+        super().__init__(variables, {"velocity": 0.0} if momentum else {}, multipliers, delays)
         self._momentum = momentum
 
     def change(self, gradient: tf.Tensor, slots: Slots, rate: tf.Tensor, step: tf.Tensor) -> Change:
@@ -216,8 +222,9 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         multipliers: Factors = None,
+        delays: Steps = None,
     ) -> None:
-        super().__init__(variables, {"m": 0.0, "v": 0.0}, multipliers)
+        super().__init__(variables, {"m": 0.0, "v": 0.0}, multipliers, delays)
         self._beta_1, self._beta_2, self._epsilon = beta_1, beta_2, epsilon
 
     def change(self, gradient: tf.Tensor, slots: Slots, rate: tf.Tensor, step: tf.Tensor) -> Change:
@@ -251,8 +258,16 @@ class Adagrad(Optimizer):
 
     name = "adagrad"
 
-    def __init__(self, variables: Variables, *, start: float = 0.1, epsilon: float = 1e-8, multipliers: Factors = None) -> None:
-        super().__init__(variables, {"sum": start}, multipliers)
+    def __init__(
+        self,
+        variables: Variables,
+        *,
+        start: float = 0.1,
+        epsilon: float = 1e-8,
+        multipliers: Factors = None,
+        delays: Steps = None,
+    ) -> None:
+        super().__init__(variables, {"sum": start}, multipliers, delays)
         self._epsilon = epsilon
 
     def change(self, gradient: tf.Tensor, slots: Slots, rate: tf.Tensor, step: tf.Tensor) -> Change:

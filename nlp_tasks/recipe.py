@@ -41,6 +41,8 @@ class Data(Section, frozen=True, kw_only=True):
     train, validation, test: a path, or a TFDS split expression such as "train[:90%]". An empty validation is held out of
         train (validation_share), an empty test as well (test_share); equal texts always stay on one side.
     validation_unit: "row", or "sentence": rows that stand inside another row are its phrases, and follow it.
+    train_rows: of what is left for training so many rows, drawn by train_rows_seed and the texts alone; 0: all. Of one seed, fewer rows
+        are among more; equal texts count once.
     origin, licence: shown when the data is missing, and kept in the report.
     """
 
@@ -54,6 +56,8 @@ class Data(Section, frozen=True, kw_only=True):
     validation_share: Share = 0.1
     validation_unit: Literal["row", "sentence"] = "row"
     test_share: Share = 0.1
+    train_rows: NonNegative = 0
+    train_rows_seed: NonNegative = 1
 
     def path(self, name: str) -> Path:
         """Of a file that a key of `[data]` names."""
@@ -185,7 +189,7 @@ class Recipe(Section, frozen=True, kw_only=True):
         for key in ("directory", "origin", "licence"):
             content["data"].pop(key)
         files = ["train", "validation", "test"] if self.data.source == "files" else []
-        for key in [*files, *({"vectors"} & content["data"].keys())]:
+        for key in [*files, *({"vectors", "questions", "similarity"} & content["data"].keys())]:
             content["data"][key] = Path(content["data"][key]).name
         for key in ("checkpoint_seconds", "tensorboard"):
             content["training"].pop(key)

@@ -512,7 +512,10 @@ class Run:
         samples = [tuple(given[:LONGEST] for given in example.inputs) for example in islice(examples, self.recipe.export.compare)]
         width = len(samples[0])
         samples += [("",) * width, ("é 👍🏽 你好",) * width]
-        shown = [sample[: len(export.specs(task, model)["serving_default"])] for sample in samples[: export.SHOWN]]
+        asked = {signature: task.samples(signature, samples) for signature in dict.fromkeys(("serving_default", task.scored))}
+        shown = [
+            sample[: len(export.specs(task, model)["serving_default"])] for sample in asked["serving_default"][: export.SHOWN]
+        ]
         extra: dict[str, str | bytes] = {"recipe.toml": self.recipe.resolved(), "weights.sha256": _digest(folder) + "\n",
                  "example_inputs.json": json.dumps(shown, ensure_ascii=False, indent=1) + "\n",
                  "view.json": json.dumps(task.view(), ensure_ascii=False, indent=1) + "\n"}  # fmt: skip
@@ -521,7 +524,7 @@ class Run:
             extra["scores.json"] = scores.read_text(encoding="utf-8")
         if (folder / "statistics.npz").exists():
             extra["statistics.npz"] = (folder / "statistics.npz").read_bytes()
-        path = export.write(task, model, export.functions(task, model), self.export_folder, extra=extra, samples=samples)
+        path = export.write(task, model, export.functions(task, model), self.export_folder, extra=extra, samples=asked)
         shutil.copyfile(path / "assets.extra" / "export.json", folder / "export.json")
         tell(f"exported to {path}")
         return path

@@ -103,8 +103,12 @@ class Trainer:
         self._lengths = {id(store): task.lengths(store) for store in (train, validation)}
         self.model = build(task, training, strategy)
         self._trained = [variable.value for variable in self.model.trainable_variables]
-        factors = [task.learning_rate_factor(variable.path) for variable in self.model.trainable_variables]
-        self.optimizer = optimizers.make(training.optimizer, self._trained, multipliers=factors, **self._options())
+        paths = [variable.path for variable in self.model.trainable_variables]
+        per_variable = {
+            "multipliers": [task.learning_rate_factor(path) for path in paths],
+            "delays": [task.delay(path) for path in paths],
+        }
+        self.optimizer = optimizers.make(training.optimizer, self._trained, **per_variable, **self._options())
         first = task.plan(self._lengths[id(train)], training, 0)
         self.steps_per_epoch = len(first)
         self.padding_share = padding_share(self._lengths[id(train)], first)
@@ -250,7 +254,7 @@ class Trainer:
             summed, seconds = distribution.timed_sum([local[index] for index in found])
             wishes = tf.unstack(tf.cast(wished, loss.total.dtype))
             total, weight, parts, wishes = distribution.all_sum((loss.total, loss.weight, loss.parts, wishes))
-            scale = 1 / tf.maximum(weight, tf.constant(1e-30, weight.dtype))
+            scale = tf.ones_like(weight) if task.summed else 1 / tf.maximum(weight, tf.constant(1e-30, weight.dtype))
             means: list[Any] = [None] * len(local)
             for index, gradient in zip(found, summed, strict=True):
                 means[index] = optimizers.scaled(gradient, scale)
@@ -427,7 +431,7 @@ class Trainer:
 
     def _assign(self, arrays: dict[str, Any]) -> None:
         for name, variable in variables_by_name(self.model).items():
-            variable.assign(arrays[f"model/{name}"])
+            variable.assign(arrays[f"model/{name}"].astype(variable.dtype.as_numpy_dtype))  # an average is of float64
         if any(name.startswith("optimizer/") for name in arrays):
             for name, variable in self.optimizer.variables.items():
                 variable.assign(arrays[f"optimizer/{name}"])

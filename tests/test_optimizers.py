@@ -146,6 +146,27 @@ def test_no_gradient_leaves_the_variable_and_an_empty_one_changes_nothing() -> N
     assert optimizer.variables["adamw/step"].numpy() == 1
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "adagrad"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_delayed_variable_stays_as_it_is_so_long(name: str, sparse: bool) -> None:
+    """Then it steps as one whose slots have taken in what came before; the other one never waits."""
+    early, late = table(), table()
+    optimizer = make(name, [early, late], delays=[0, 2])
+    before, steps = late.numpy(), []
+    for gradient in gradients_of(3):
+        given = sliced(gradient, range(ROWS)) if sparse else tf.constant(gradient)
+        last = [early.numpy(), late.numpy()]
+        optimizer.apply([given, given], tf.constant(0.1))
+        steps.append([early.numpy() - last[0], late.numpy() - last[1]])
+    for number, (one, other) in enumerate(steps, 1):
+        assert one.any()
+        assert number > 2 or not other.any()
+    assert (late.numpy() != before).any()
+    if name != "adamw":  # whose decay depends on the weights
+        for one, other in steps[2:]:
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
 def test_multipliers_and_decay_mask_are_per_variable() -> None:
     weights, bias = tf.Variable([2.0, -4.0]), tf.Variable([2.0, -4.0])
     optimizer = AdamW([weights, bias], weight_decay=0.5, multipliers=[2.0, 1.0], decay_mask=[True, False])
@@ -179,6 +200,8 @@ def test_state_by_name_is_all_that_a_resume_needs() -> None:
 
 
 def test_one_value_per_variable_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="2 delays for 1 variables"):
+        make("sgd", [table()], delays=[0, 0])
     with pytest.raises(ValueError, match="2 multipliers for 1 variables"):
         make("sgd", [table()], multipliers=[1.0, 1.0])
     with pytest.raises(ValueError, match="0 decay_mask for 1 variables"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
 from nlp_tasks.data.rows import Counts, Row
@@ -11,6 +12,8 @@ from nlp_tasks.errors import UserError
 from nlp_tasks.recipe import Data
 
 SPLITS = ("train", "validation", "test")
+PHRASE, LEFT_OUT = "phrase of a held-out sentence", "beyond data.train_rows"
+"""Why a row of the training file is on no side."""
 
 
 class Splits:
@@ -32,6 +35,8 @@ class Splits:
                             "stay in training")  # fmt: skip
         self._named = {split: getattr(data, split) or (split if data.is_toy_world else "") for split in SPLITS}
         self._sentences: _Sentences | None = None
+        self._threshold: float | None = None
+        """With `train_rows`, what the hash of a row that stays in training is below."""
 
     def rows(self, split: str) -> Iterator[Row]:
         """Rows of "train", "validation" or "test", always in the same order."""
@@ -54,7 +59,7 @@ class Splits:
         return self._source.rows(self._named[split], counts)
 
     def side(self, split: str, text: str) -> str:
-        """The split that a row of a named one goes to, by its text; "" where it is left out."""
+        """The split that a row of a named one goes to, by its text; `PHRASE` or `LEFT_OUT` where it goes to none."""
         return self._side(text) if split == "train" else split
 
     def held_out(self, split: str) -> bool:
@@ -63,6 +68,8 @@ class Splits:
 
     def describe(self, split: str) -> str:
         """Where a split comes from, in words."""
+        if split == "train" and self._data.train_rows:
+            return f"{self._data.train_rows:,} rows of {self._named[split]}"
         if self._named[split]:
             return self._named[split]
         share = self._data.validation_share if split == "validation" else self._data.test_share
@@ -82,14 +89,28 @@ class Splits:
             side = self._side(self._text(row))
             if side == wanted:
                 yield row
-            elif not side and wanted == "train":
-                dropped.dropped["phrase of a held-out sentence"] += 1
+            elif wanted == "train" and side not in SPLITS:
+                dropped.dropped[side] += 1
         if wanted == "train":
             dropped.dropped.update(inner.dropped)
             dropped.passed.update(inner.passed)
 
     def _side(self, text: str) -> str:
-        """Of a row of the training file: the split it goes to, or "" where it is a phrase of a held-out sentence."""
+        """Of a row of the training file: the split it goes to, or why it goes to none."""
+        side = self._unlimited_side(text)
+        if side != "train" or not self._data.train_rows:
+            return side
+        if self._threshold is None:
+            texts = (self._text(row) for row in self._source.rows(self._named["train"], Counts()))
+            drawn = {self._drawn(other) for other in texts if self._unlimited_side(other) == "train"}
+            self._threshold = max(heapq.nsmallest(self._data.train_rows, drawn), default=0.0)
+        return "train" if self._drawn(text) <= self._threshold else LEFT_OUT
+
+    def _drawn(self, text: str) -> float:
+        return _unit_hash(f"train_rows {self._data.train_rows_seed}", text)
+
+    def _unlimited_side(self, text: str) -> str:
+        """As if all rows were wanted."""
         if not self._named["test"] and _unit_hash("test", text) < self._data.test_share:
             return "test"
         if self._named["validation"] or not self._data.validation_share:
@@ -125,7 +146,7 @@ class _Sentences:
 
     def side(self, text: str) -> str:
         row = " ".join(text.split())
-        return "validation" if row in self._held else "" if row in self._phrases else "train"
+        return "validation" if row in self._held else PHRASE if row in self._phrases else "train"
 
 
 def _parts(row: str, lengths: Sequence[int]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from nlp_tasks.layers.embedding import Embedding
 from nlp_tasks.layers.feed_forward import FeedForward
 from nlp_tasks.layers.memory import EpisodicMemory
 from nlp_tasks.layers.model import Model
+from nlp_tasks.layers.negative_sampling import NegativeSampling, Stream
 from nlp_tasks.layers.pooling import AttentionPooling, last_pooling, max_pooling, mean_pooling
 from nlp_tasks.layers.reading import BilinearPointer, ContextQueryAttention, QuestionAlignment, best_spans, pointed
 from nlp_tasks.layers.recurrent import GRU, LSTM, Bidirectional, MinGRU, SimpleRNN, Stack, Windows, recurrent_path
@@ -38,12 +39,14 @@ __all__ = [
     "FullSoftmax",
     "MinGRU",
     "Model",
+    "NegativeSampling",
     "Noise",
     "QuestionAlignment",
     "RecurrentDecoder",
     "SampledSoftmax",
     "SimpleRNN",
     "Stack",
+    "Stream",
     "TokenDropout",
     "TransformerDecoder",
     "TransformerEncoder",

@@ -25,16 +25,21 @@ class Noise(NamedTuple):
         return Noise(_mix(self.seed ^ tf.constant(zlib.crc32(place.encode()), tf.uint32)), self.rows)
 
 
-def random_bytes(noise: Noise, place: str, size: int | tf.Tensor) -> tf.Tensor:
-    """Uniform bytes, `<uint8>[rows, size]`. The first n of a row are the same whatever `size` is.
+def random_words(noise: Noise, place: str, size: int | tf.Tensor) -> tf.Tensor:
+    """Uniform 32-bit numbers, `<uint32>[rows, size]`. The first n of a row are the same whatever `size` is.
 
-    Four bytes come from one 32-bit hash (the finaliser of MurmurHash3, Appleby 2011) of a counter that the row's key starts.
+    Each is a hash (the finaliser of MurmurHash3, Appleby 2011) of a counter that the row's key starts.
     """
     place_key = tf.constant(zlib.crc32(place.encode()), tf.uint32)
     key = _mix(_mix(noise.seed ^ place_key) + noise.rows * tf.constant(0x9E3779B9, tf.uint32))
+    counter = tf.cast(tf.range(size), tf.uint32) * tf.constant(0x85EBCA77, tf.uint32)
+    return _mix(key[:, None] + counter)
+
+
+def random_bytes(noise: Noise, place: str, size: int | tf.Tensor) -> tf.Tensor:
+    """Uniform bytes, `<uint8>[rows, size]`, four of each `random_words`. The first n of a row are the same whatever `size` is."""
     words = (size + 3) // 4
-    counter = tf.cast(tf.range(words), tf.uint32) * tf.constant(0x85EBCA77, tf.uint32)
-    bits = tf.bitcast(_mix(key[:, None] + counter), tf.uint8)
+    bits = tf.bitcast(random_words(noise, place, words), tf.uint8)
     return tf.reshape(bits, [tf.shape(noise.rows)[0], words * 4])[:, :size]
 
 

@@ -17,6 +17,7 @@ REGISTRY = {
     "sentiment": "nlp_tasks.tasks.sentiment:Sentiment",
     "tagging": "nlp_tasks.tasks.tagging:Tagging",
     "translation": "nlp_tasks.tasks.translation:Translation",
+    "word_vectors": "nlp_tasks.tasks.word_vectors:WordVectors",
 }
 
 
@@ -33,11 +34,22 @@ class Option(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command that tasks declare as a verb."""
+    """A command that tasks declare as a verb.
+
+    Attributes:
+        texts: what stands behind MODEL in place of a file with one text a line, such as "WORD"; without any, lines of standard input.
+        joined: whether all of them are one text, with spaces between, rather than one each.
+        required: whether there must be one, rather than standard input.
+    """
 
     help: str
     options: tuple[Option, ...] = ()
+    texts: str = ""
+    joined: bool = False
+    required: bool = False
 
+
+_NEAREST = Option("count", int, 10, "So many words, nearest first.", 1, 1000)
 
 VERBS = {
     "predict": Command(
@@ -67,6 +79,24 @@ VERBS = {
             Option("seed", int, 1, "Another one writes another text.", 0, 2**31 - 1),
             Option("stop", str, None, "Writing ends before this text."),
         ),
+    ),
+    "neighbours": Command("The nearest words of each WORD, with cosines.", (_NEAREST,), texts="WORD"),
+    "analogy": Command("A is to B as C is to …: the nearest words to B - A + C.", (_NEAREST,), texts="A B C", joined=True),
+    "plot-vectors": Command(
+        "A picture of words in the plane in which their vectors differ most.",
+        (
+            Option("words", str, "", "Words, with commas or spaces between; more may follow."),
+            Option("output", str, "vectors.png", "The picture's file."),
+        ),
+        texts="WORD",
+        joined=True,
+    ),
+    "write-vectors": Command(
+        "The vectors as a text file, for gensim and for data.vectors of other recipes; a name that ends in .gz packs it.",
+        (Option("glove", bool, False, "Without the first line, which says how many words and features there are."),),
+        texts="FILE",
+        joined=True,
+        required=True,
     ),
 }
 """The commands that tasks declare, known here so that `--help` need not import them."""

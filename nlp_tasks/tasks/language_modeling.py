@@ -8,28 +8,24 @@ over (truncated back-propagation, Williams & Peng 1990); scoring reads the test 
 
 from __future__ import annotations
 
-import functools
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
 
 from nlp_tasks import recipe
-from nlp_tasks.data import texts
 from nlp_tasks.data.batching import Batch
-from nlp_tasks.data.rows import Counts, Row, Where, chunks
-from nlp_tasks.data.sources import open_source
-from nlp_tasks.data.splits import Splits
+from nlp_tasks.data.rows import chunks
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_heads
 from nlp_tasks.tasks import language_modeling_scores as scoring
+from nlp_tasks.tasks import running_text
 from nlp_tasks.tasks.language_modeling_verbs import VERBS
-from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task
+from nlp_tasks.tasks.running_text import Piece, RunningText
+from nlp_tasks.tasks.task import Answering, Loss, Signature
 
 if TYPE_CHECKING:
     import keras
@@ -57,25 +53,16 @@ MOST_COUNTED = 20_000_000
 Kind = Literal["ngram", "feed_forward", "rnn", "gru", "lstm", "min_gru", "transformer"]
 
 
-class Data(recipe.Data, frozen=True, kw_only=True):
-    """`[data]`: train, validation and test name files, folders or parts of them ("input.txt[:90%]"), read as one text each.
+class Data(running_text.Data, frozen=True, kw_only=True):
+    """`[data]`: random_windows: the score over windows of so many tokens, each read for itself, is told too (0: it is not)."""
 
-    An empty validation or test is the last share of train: of one text its end, of a folder so many of its documents.
-    source: beside those of all tasks "standard_library": the source code of the running Python, a folder.
-    pattern: which files of a folder are read.
-    random_windows: the score over windows of so many tokens, each read for itself, is told too (0: it is not).
-    """
-
-    pattern: str = "**/*.txt"
     random_windows: NonNegative = 0
 
 
-class Text(recipe.Text, frozen=True, kw_only=True):
-    """`[text]`: unit: what is predicted. rules: words are split by the tokenizer's rules, punctuation apart; otherwise at white space."""
+class Text(running_text.Text, frozen=True, kw_only=True):
+    """`[text]`: unit: what is predicted."""
 
     unit: Literal["words", "characters", "bytes"] = "words"
-    rules: bool = False
-    lowercase: bool = False
 
 
 class Model(Section, frozen=True, kw_only=True):
@@ -125,21 +112,11 @@ class Recipe(recipe.Recipe, frozen=True, kw_only=True):
     training: Training = Training()
 
 
-class Piece(NamedTuple):
-    """Some lines of the text; the next piece goes on where this one ends."""
-
-    inputs: tuple[str]
-    target: str
-    where: Where
-
-
-class LanguageModeling(Task):
+class LanguageModeling(RunningText):
     """Text to the probability of what comes next."""
 
     recipe_type = Recipe
     scored = "score"
-    order: ClassVar[tuple[str, ...]] = ("text",)
-    independent = False
     verbs = VERBS
 
     def __init__(self, recipe: recipe.Recipe) -> None:
@@ -157,48 +134,11 @@ class LanguageModeling(Task):
 
     # Data
 
-    @classmethod
-    def columns(cls, data: recipe.Data) -> Mapping[str, Sequence[str]]:
-        return {"text": ("text", "sentence", "document")}
-
-    @classmethod
-    def splits(cls, recipe: recipe.Recipe, data_dir: str | None) -> Splits:
-        data = texts.cut(recipe.data)
-        if data.source in ("files", "standard_library"):
-            return Splits(texts.Texts(data), data, "text")
-        return Splits(open_source(data, recipe.task.name, cls.columns(data), cls.order, data_dir), data, "text")
-
-    @classmethod
-    def check_files(cls, data: recipe.Data) -> None:
-        if data.source == "files":
-            for split in filter(None, (data.train, data.validation, data.test)):
-                texts.check_exists(data, split)
-
-    def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Piece]:
-        goes_on = self.recipe.data.source in ("files", "standard_library")  # a text without line end, in the next row
-        for row in rows:
-            text = row.fields["text"]
-            yield Piece((text if goes_on or text.endswith("\n") else f"{text}\n",), "", row.where)
-
-    @property
-    def _split(self) -> Any:
-        text = self.recipe.text
-        if not text.rules:
-            return units.at_spaces(text.lowercase)
-        return units.by_rules(self._tokenizer)
-
-    @functools.cached_property
-    def _tokenizer(self) -> Any:
-        return tokenizer.Tokenizer(self.recipe.text.lowercase, self.recipe.text.blank)
-
     def tokenize(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
         unit = self.recipe.text.unit
         if unit == "words":
-            return {"tokens": units.words(strings[0], self._split)}
+            return super().tokenize(*strings)
         return {"tokens": tf.strings.unicode_decode(strings[0], "UTF-8") if unit == "characters" else units.as_bytes(strings[0])}
-
-    def examiner(self) -> Examiner:
-        return scoring.RepeatedLines()
 
     # Resources: units.tsv, ngrams.npz
 
@@ -210,14 +150,10 @@ class LanguageModeling(Task):
         return len(self.ngrams) if self.counted else super().parameters(model)
 
     def prepare(self, examples: Callable[[], Iterator[Piece]], folder: Path) -> None:
-        text = self.recipe.text
-        batches = (tf.constant([piece.inputs[0] for piece in chunk]) for chunk in chunks(examples()))
-        units.write(
-            folder / "units.tsv", text.unit, batches, self._split, minimum_count=text.minimum_count, size=text.vocabulary_size
-        )
+        self.write_units(folder / "units.tsv", examples, self.recipe.text.unit)
         if self.counted:
             self._load_units(folder)
-            with self._text(examples(), first=1) as tokens:
+            with self.ids(examples(), first=1) as tokens:
                 kneser_ney.save(kneser_ney.count(tokens, len(self.units) - 1, self.recipe.model.order), folder / "ngrams.npz")
 
     def load(self, folder: Path) -> None:
@@ -226,46 +162,13 @@ class LanguageModeling(Task):
             self.ngrams = kneser_ney.KneserNey.load(folder / "ngrams.npz")
 
     def _load_units(self, folder: Path) -> None:
-        kind, path = self.recipe.text.unit, folder / "units.tsv"
-        self.units = (
-            units.Words(path, self._split)
-            if kind == "words"
-            else (units.Characters if kind == "characters" else units.Bytes)(path)
-        )
-
-        spec = tf.TensorSpec([None], tf.string)
-        self._encoding = tf.function(lambda texts: self.encode(texts)["tokens"], autograph=False, input_signature=[spec])
-
-    def _encoded(self, pieces: Sequence[Piece]) -> tf.RaggedTensor:
-        """By a graph that is traced once: `<int32>[pieces, (tokens)]`."""
-        return self._encoding(tf.constant([piece.inputs[0] for piece in pieces]))
-
-    @contextmanager
-    def _text(self, pieces: Iterable[Piece], *, most: int | None = None, first: int = 0) -> Iterator[np.ndarray]:
-        """The ids of all pieces, counted from `first`: `<int32>[tokens]`, at most so many, in a file rather than in memory."""
-        count = 0
-        with tempfile.TemporaryFile() as file:
-            for chunk in chunks(pieces):
-                ids = self._encoded(chunk).values.numpy()
-                ids = ids[: None if most is None else most - count]
-                file.write((ids - first).astype(np.int32).tobytes())
-                count += len(ids)
-                if count == most:
-                    break
-            file.flush()
-            yield np.memmap(file, np.int32, "r", shape=(count,)) if count else np.zeros(0, np.int32)
-
-    # Encoding
-
-    def encode(self, *strings: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-        return {"tokens": self.units.encode(strings[0])}
-
-    def targets(self, examples: Sequence[Piece]) -> Mapping[str, np.ndarray]:
-        return {}
-
-    @property
-    def length_field(self) -> str:
-        return "tokens"
+        path = folder / "units.tsv"
+        kinds: dict[str, Callable[[], units.Units]] = {
+            "words": lambda: units.Words(path, self._split),
+            "characters": lambda: units.Characters(path),
+            "bytes": lambda: units.Bytes(path),
+        }
+        self.load_units(kinds[self.recipe.text.unit]())
 
     def windows(self, tokens: int) -> np.ndarray:
         return np.append(np.arange(0, tokens, self.recipe.training.window, dtype=np.int64), tokens)
@@ -493,12 +396,12 @@ class LanguageModeling(Task):
 
     def evaluate(self, answer: Answering, examples: Sequence[Piece]) -> list[dict[str, Any]]:
         """One contiguous pass: each token is scored once, with all before it in the state."""
-        with self._text(examples) as tokens:
+        with self.ids(examples) as tokens:
             nats = scoring.contiguous(answer.functions["advance"], tokens, self._named(self.initial_state(1)))
             return self._results(examples, tokens, nats)
 
     def _results(self, examples: Sequence[Piece], tokens: np.ndarray, nats: np.ndarray) -> list[dict[str, Any]]:
-        lengths = [self._encoded(chunk).row_lengths().numpy() for chunk in chunks(examples)]
+        lengths = [self.encoded(chunk).row_lengths().numpy() for chunk in chunks(examples)]
         places, given = [str(piece.where) for piece in examples], [piece.inputs[0] for piece in examples]
         return scoring.pieces(places, given, np.concatenate([np.zeros(0, np.int64), *lengths]), nats, self.units.counts[tokens])
 
@@ -506,7 +409,7 @@ class LanguageModeling(Task):
         """The score over random windows, and that of minimal pairs, where there are such."""
         found, size = [], self.recipe.data.random_windows
         if size:
-            with self._text(examples) as tokens:
+            with self.ids(examples) as tokens:
                 if len(tokens) > size:
                     nats = scoring.in_windows(answer.functions["advance"], tokens, size, self._after)
                     found.append(scores.windows(nats, size))
@@ -531,7 +434,7 @@ class LanguageModeling(Task):
     def baseline(self, examples: Callable[[str], Iterator[Piece]], test: Sequence[Piece]) -> tuple[str, Scores]:
         """A Kneser-Ney n-gram counted on the same text; for the n-gram itself, unigrams."""
         order = 1 if self.counted else BASELINE[self.recipe.text.unit]
-        with self._text(examples("train"), most=MOST_COUNTED, first=1) as train, self._text(test) as tokens:
+        with self.ids(examples("train"), most=MOST_COUNTED, first=1) as train, self.ids(test) as tokens:
             nats = scoring.of_ngrams(train, tokens - 1, len(self.units) - 1, order, self.units.boundary - 1)
             name = "unigrams" if order == 1 else f"Kneser-Ney {order}-gram"
             name += f" of the first {MOST_COUNTED // 10**6} million tokens" if len(train) == MOST_COUNTED else ""

@@ -1,19 +1,15 @@
-"""How a language model is scored: one contiguous pass, random windows, a counted baseline; and lines that test has from train."""
+"""How a language model is scored: one contiguous pass, random windows, a counted baseline."""
 
 from __future__ import annotations
 
 import math
-import zlib
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlp_tasks.data.findings import PLACES, Finding
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import Progress
-from nlp_tasks.tasks.task import Examiner
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,10 +22,6 @@ PASS = 512
 """Tokens that the contiguous pass reads at once."""
 COUNTS = (("never", 0), ("1–9", 9), ("10–99", 99), ("100–999", 999), ("1,000 and more", math.inf))
 """Groups of tokens by how often training has them: their names, and the largest count of each."""
-COPIED = 0.1
-"""A share of lines from which on it is a warning that they stand in train as well."""
-LINE = 40
-"""Lines of at least so many characters that stand in train and test are told."""
 
 Advance = Callable[..., Mapping[str, "tf.Tensor"]]
 """The signature `advance`: tokens, lengths and the state by name → log_probabilities and the next state by name."""
@@ -108,31 +100,3 @@ def pieces(
         results.append({"id": index, "where": place, "nats": total, "tokens": int(length), "characters": len(text),
                         "loss": total / max(1, int(length)), "by_count": by_count, "text": text})  # fmt: skip
     return results
-
-
-class RepeatedLines(Examiner):
-    """Finds lines of the other splits that stand in train as well; short ones repeat by nature."""
-
-    def __init__(self) -> None:
-        self._hashes = {split: array("Q") for split in ("train", "validation", "test")}
-        self._places: dict[tuple[str, int], str] = {}
-
-    def see(self, split: str, example: Any) -> None:
-        for number, line in enumerate(example.inputs[0].split("\n"), example.where.line):
-            if len(line) >= LINE:
-                key = zlib.crc32(line.encode()) << 32 | zlib.adler32(line.encode())
-                self._hashes[split].append(key)
-                if split != "train":
-                    self._places.setdefault((split, key), f"{example.where.file}:{number}")
-
-    def findings(self) -> Iterator[Finding]:
-        train = np.unique(np.frombuffer(self._hashes["train"], np.uint64))
-        for split in ("validation", "test"):
-            lines = np.frombuffer(self._hashes[split], np.uint64)
-            both = lines[np.isin(lines, train)]
-            if len(both):
-                message = f"{len(both):,} of {len(lines):,} lines of at least {LINE} characters stand in train as well"
-                places = [*dict.fromkeys(self._places[split, int(key)] for key in both[: 10 * PLACES])][:PLACES]
-                advice = "texts repeat themselves; whole documents that were copied are better left out of train"
-                few = len(both) < COPIED * len(lines)
-                yield Finding("copies_across", "note" if few else "warning", split, message, len(both), places, advice)

@@ -73,7 +73,8 @@ class Text(recipe.Text, frozen=True, kw_only=True):
 class Model(Section, frozen=True, kw_only=True):
     """`[model]`: kind: as above.
 
-    embedding: features of a word's vector. vectors: whether those of data.vectors stay as they are.
+    embedding: features of a word's vector. vectors: whether those of data.vectors stay as they are
+        ("frozen"), or are "tuned", after so many steps (tuned_after).
     characters: filters of a convolution over each token's characters (0: none); longest: so many characters of a token are read.
     pairs: buckets of hashed pairs of neighbouring tokens, which help where a token is a character (0: none).
     overlap: whether a token knows that the other side has it, too: as it is, in lower case, and by its first letters.
@@ -84,6 +85,7 @@ class Model(Section, frozen=True, kw_only=True):
     kind: Literal["attentive", "drqa", "bidaf"] = "drqa"
     embedding: Positive = 128
     vectors: Literal["frozen", "tuned"] = "frozen"
+    tuned_after: NonNegative = 0
     characters: NonNegative = 64
     longest: Positive = 20
     pairs: NonNegative = 0
@@ -134,6 +136,8 @@ class QuestionAnswering(Task):
         options = self.recipe.model
         if options.kind == "attentive":
             check_unused("model", options, ("depth",), 'model.kind = "attentive"')
+        if options.vectors == "frozen":
+            check_unused("model", options, ("tuned_after",), 'model.vectors = "frozen"')
         if not options.characters:
             check_unused("model", options, ("longest",), "model.characters = 0")
 
@@ -183,7 +187,7 @@ class QuestionAnswering(Task):
 
     def further_tokens(self) -> list[bytes]:
         data = self.recipe.data
-        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors))[0]] if data.vectors else []
+        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
 
     def examiner(self) -> Examiner:
         return _Answers(self.tokenizer)
@@ -286,6 +290,9 @@ class QuestionAnswering(Task):
         if options.kind == "drqa":
             made |= {"alignment": layers.QuestionAlignment(options.embedding), "summary": layers.AttentionPooling(options.units)}
         return layers.Model(self._points, **made)
+
+    def delay(self, variable: str) -> int:
+        return self.recipe.model.tuned_after if "/vectors/" in f"/{variable}" else 0
 
     def _points(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits of where the answer starts and ends: `<float>[rows, time]` each."""

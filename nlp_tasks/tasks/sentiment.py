@@ -21,7 +21,8 @@ from nlp_tasks import recipe
 from nlp_tasks.data.rows import CHUNK, Counts, Row, chunks
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
-from nlp_tasks.recipe import NonNegative, Positive, Section, Share
+from nlp_tasks.progress import tell
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_unused
 from nlp_tasks.tasks.task import Example, Inputs, Loss, Signature, Task, Verb
 
 if TYPE_CHECKING:
@@ -49,11 +50,13 @@ class Data(recipe.Data, frozen=True, kw_only=True):
     """`[data]`: text_column and label_column name the columns where a header or a data set calls them otherwise.
 
     columns: the order of the columns of a file without header line.
+    vectors: a file of word vectors as text (GloVe, word2vec; .gz too), below directory, for parts with initial = "vectors".
     """
 
     text_column: str = ""
     label_column: str = ""
     columns: tuple[str, ...] = ("text", "label")
+    vectors: str = ""
 
 
 class Text(recipe.Text, frozen=True, kw_only=True):
@@ -86,7 +89,9 @@ class Network(Section, frozen=True, kw_only=True):
     """What the parts over word vectors share.
 
     embedding: features of a word vector. vocabulary: so many of the most frequent tokens have one.
-    initial: "random", or "ppmi": counted on the training texts, which helps where texts are many and labels few.
+    initial: "random"; "ppmi": counted on the training texts, which helps where texts are many and labels few; "vectors": those of
+        data.vectors, which decides their features too. Words that the file lacks start at random, as large as the others (Kim 2014).
+    vectors: whether those of the file are "tuned", after so many steps (tuned_after), or stay as they are ("frozen").
     affixes: number of hashed beginnings and endings of words that have a vector too (0: none); they speak for unknown words.
     copies: so many networks, alike but for their initial weights, each with a loss of its own.
     token_dropout, affix_dropout, embedding_dropout, dropout: shares left out in training.
@@ -94,7 +99,9 @@ class Network(Section, frozen=True, kw_only=True):
 
     embedding: Positive = 128
     vocabulary: Positive = 200_000
-    initial: Literal["random", "ppmi"] = "random"
+    initial: Literal["random", "ppmi", "vectors"] = "random"
+    vectors: Literal["frozen", "tuned"] = "tuned"
+    tuned_after: NonNegative = 0
     affixes: NonNegative = 0
     copies: Positive = 1
     token_dropout: Share = 0.1
@@ -161,6 +168,24 @@ class Sentiment(Task):
     order: ClassVar[tuple[str, ...]] = ("text", "label")
     verbs = (Verb(name="predict", answers=_answers, text=_label, tsv=lambda text, answer: f"{text}\t{_label(text, answer, {})}"),)
 
+    def __init__(self, recipe: recipe.Recipe) -> None:
+        super().__init__(recipe)
+        read = [part for part, options in self._networks.items() if options.initial == "vectors"]
+        if bool(read) != bool(self.recipe.data.vectors):
+            missing = (
+                f'model.{read[0]}.initial = "vectors" without data.vectors'
+                if read
+                else "data.vectors without a part that reads it"
+            )
+            raise UserError(
+                missing, 'set both, such as data.vectors = "glove.6B.100d.txt" and model.recurrent.initial = "vectors"'
+            )
+        for part, options in self._networks.items():
+            if options.initial != "vectors":
+                check_unused(f"model.{part}", options, ("vectors", "tuned_after"), f'initial = "{options.initial}"')
+            elif options.vectors == "frozen":
+                check_unused(f"model.{part}", options, ("tuned_after",), 'vectors = "frozen"')
+
     # Data
 
     @classmethod
@@ -205,7 +230,11 @@ class Sentiment(Task):
     def limits(self) -> dict[str, int]:
         return {"tokens": self.recipe.text.maximum_tokens} if self._networks else {}
 
-    # Resources: vocabulary.tsv, labels.json, ngrams.npz, vectors.npz
+    def further_tokens(self) -> list[bytes]:
+        data = self.recipe.data
+        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
+
+    # Resources: vocabulary.tsv, labels.json, ngrams.npz, vectors.npz, vectors.npy
 
     @property
     def _networks(self) -> dict[str, Network]:
@@ -239,6 +268,9 @@ class Sentiment(Task):
         vocabulary.write_vocabulary(
             folder / "vocabulary.tsv", counts, minimum_count=text.minimum_count, size=text.vocabulary_size
         )
+        if vectors := self.recipe.data.vectors:
+            path = self.recipe.data.path(vectors)
+            tell(word_vectors.add_vectors(folder / "vocabulary.tsv", path, counts, folder / "vectors.npy"))
         if self._wide:
             self._count_ngrams(examples, split, folder)
         self._count_vectors(examples, split, folder)
@@ -289,6 +321,9 @@ class Sentiment(Task):
         self.label_names = tf.constant(self.labels)
         with np.load(folder / "vectors.npz") as content:
             self.vectors = dict(content)
+        if self.recipe.data.vectors:
+            table = word_vectors.completed(np.load(folder / "vectors.npy"), self.recipe.training.seed)
+            self.vectors |= {part: table for part, options in self._networks.items() if options.initial == "vectors"}
         if self._wide:
             self.ngrams = ngrams.NgramVocabulary.load(folder / "ngrams.npz")
             with np.load(folder / "ngrams.npz") as content:
@@ -367,18 +402,21 @@ class Sentiment(Task):
         return layer("linear")(batch["ngrams"], None if noise is None else batch["label"])
 
     def _word_layers(self, part: str) -> dict[str, Any]:
-        options = self._networks[part]
+        options, initial = self._networks[part], self.vectors.get(part)
         size = min(len(self.vocabulary), options.vocabulary + vocabulary.FIRST)
+        features = options.embedding if initial is None else initial.shape[1]
         made = {
             "token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
-            "embedding": layers.Embedding(size, options.embedding, initial=self.vectors.get(part)),
+            "embedding": layers.Embedding(
+                size, features, initial=None if initial is None else initial[:size], tuned=options.vectors == "tuned"
+            ),
             "embedding_dropout": layers.Dropout(options.embedding_dropout),
             "dropout": layers.Dropout(options.dropout),
             "output": keras.layers.Dense(len(self.labels)),
         }
         if options.affixes:
             made["affix_dropout"] = layers.TokenDropout(options.affix_dropout, vocabulary.PADDING)
-            made["affix_embedding"] = layers.Embedding(options.affixes + 1, options.embedding)
+            made["affix_embedding"] = layers.Embedding(options.affixes + 1, features)
         return made
 
     def _word_vectors(
@@ -431,6 +469,12 @@ class Sentiment(Task):
 
     def learning_rate_factor(self, variable: str) -> float:
         return self.recipe.model.bag_of_ngrams.learning_rate_factor if "bag_of_ngrams_linear/weights" in variable else 1.0
+
+    def delay(self, variable: str) -> int:
+        delays = {
+            f"{name}_embedding/": self._networks[part].tuned_after for name, part in self._named_parts() if part in self._networks
+        }
+        return next((steps for name, steps in delays.items() if name in variable), 0)
 
     # Loss and answers
 

@@ -22,7 +22,7 @@ from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import tell
-from nlp_tasks.recipe import Positive, Section, Share
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_unused
 from nlp_tasks.tasks import tagging_baselines, tagging_meanings
 from nlp_tasks.tasks.task import Asked, Document, Examiner, Inputs, Loss, Signature, Task, Verb
 
@@ -74,7 +74,8 @@ class Characters(Section, frozen=True, kw_only=True):
 
 
 class Model(Section, frozen=True, kw_only=True):
-    """`[model]`: embedding: features of a word's vector. vectors: whether those of data.vectors stay as they are.
+    """`[model]`: embedding: features of a word's vector. vectors: whether those of data.vectors stay as they are
+        ("frozen"), or are "tuned", after so many steps (tuned_after).
 
     cell, units (of each direction), depth, bidirectional: the recurrent network.
     output: "softmax" chooses each tag by itself (spans are kept well-formed), "crf" the best sequence.
@@ -85,6 +86,7 @@ class Model(Section, frozen=True, kw_only=True):
 
     embedding: Positive = 100
     vectors: Literal["frozen", "tuned"] = "frozen"
+    tuned_after: NonNegative = 0
     characters: Characters = Characters()
     cell: Literal["lstm", "gru", "min_gru"] = "lstm"
     units: Positive = 200
@@ -122,6 +124,11 @@ class Tagging(Task):
     read_file = staticmethod(sentences.read_file)
     scored = "tokens"
     order: ClassVar[tuple[str, ...]] = ("words", "tags")
+
+    def __init__(self, recipe: recipe.Recipe) -> None:
+        super().__init__(recipe)
+        if self.recipe.model.vectors == "frozen":
+            check_unused("model", self.recipe.model, ("tuned_after",), 'model.vectors = "frozen"')
 
     @property
     def _writes_spans(self) -> bool:
@@ -181,7 +188,7 @@ class Tagging(Task):
 
     def further_tokens(self) -> list[bytes]:
         data = self.recipe.data
-        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors))[0]] if data.vectors else []
+        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
 
     def examiner(self) -> Examiner:
         return _Contradictions(self.labels_of)
@@ -306,6 +313,9 @@ class Tagging(Task):
             networks = [layers.Convolution(options.filters, width) for width in options.widths]
         distinct = not self.recipe.training.compile  # how many words are distinct is not known before they are there
         return layers.CharacterEncoder(len(self.characters), options.embedding, *networks, distinct=distinct)
+
+    def delay(self, variable: str) -> int:
+        return self.recipe.model.tuned_after if "/vectors/" in f"/{variable}" else 0
 
     def _network(self) -> Any:
         options = self.recipe.model

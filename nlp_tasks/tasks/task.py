@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Loss(NamedTuple):
-    """Sums, never means: the loop divides once, by the weight of all devices."""
+    """Sums, never means: the loop divides once, by the weight of all devices (for `Task.summed` what it tells, not what it descends)."""
 
     total: tf.Tensor
     """`<float>[]`: weighted sum of losses."""
@@ -101,7 +101,7 @@ class Verb:
 
     Attributes:
         name: of the command.
-        answers: from outputs (`{name: array [batch, …]}`) to one JSON-able dict a row.
+        answers: from outputs (`{name: array [batch, …]}`) to one JSON-able dict a row; None where `ask` answers.
         text: a text, such a dict, and the verb's options, as lines for a terminal.
         tsv: a text and such a dict as lines of a table.
         asked: what of a text and the options stands before the answer in a line of JSON.
@@ -112,10 +112,12 @@ class Verb:
         options: names of those options of the command that this task takes.
         picture: of such a dict, a matplotlib figure: the verb then writes files in place of lines.
         stream: from a model, a text and the options to parts of the answer as they come; where there is one, it answers all texts.
+        ask: from a model, a text and the options to the answer, where that takes more than one question to the model; a LineError says
+            what is wrong with this text alone.
     """
 
     name: str
-    answers: Callable[[Mapping[str, np.ndarray]], list[dict[str, Any]]]
+    answers: Callable[[Mapping[str, np.ndarray]], list[dict[str, Any]]] | None
     text: Callable[[str, dict[str, Any], Mapping[str, Any]], str]
     tsv: Callable[[str, dict[str, Any]], str]
     signature: str = "serving_default"
@@ -126,6 +128,7 @@ class Verb:
     options: Sequence[str] = ()
     picture: Callable[[dict[str, Any]], Any] | None = None
     stream: Callable[[Answering, str, Mapping[str, Any]], Iterator[str]] | None = None
+    ask: Callable[[Answering, str, Mapping[str, Any]], dict[str, Any]] | None = None
 
 
 class Example(NamedTuple):
@@ -320,6 +323,14 @@ class Task(ABC):
         """Factor of the learning rate of a trainable variable, by its path."""
         return 1.0
 
+    def delay(self, variable: str) -> int:
+        """Steps in which a trainable variable, by its path, stays as it is before it is tuned."""
+        return 0
+
+    summed: ClassVar[bool] = False
+    """Whether a step descends the sum of the losses of its batch, so that each example has the step of the learning rate; otherwise
+    their mean."""
+
     def initial_state(self, rows: int) -> Any:
         """State before the first batch of an epoch: a nest of arrays, rows first. Empty for most."""
         return ()
@@ -339,6 +350,10 @@ class Task(ABC):
     @abstractmethod
     def resources(self) -> list[Any]:
         """The lookup tables and constant variables that the signatures use beside the model's: an export saves them."""
+
+    def samples(self, signature: str, examples: Sequence[Inputs]) -> Sequence[Inputs]:
+        """What the self-check of an export asks a signature: the inputs of some examples, where it takes such."""
+        return examples
 
     @abstractmethod
     def evaluate(self, answer: Answering, examples: Sequence[Any]) -> list[dict[str, Any]]:

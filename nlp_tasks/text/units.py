@@ -86,7 +86,11 @@ class Words(Units):
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         found = self.split(texts)
-        return found.with_values(tf.cast(self._table.lookup(found.values) + 1, tf.int32))
+        return found.with_values(self.lookup(found.values))
+
+    def lookup(self, words: tf.Tensor) -> tf.Tensor:
+        """`<string>[…]` → `<int32>[…]`."""
+        return tf.cast(self._table.lookup(words) + 1, tf.int32)
 
     def decode(self, ids: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
         ends = ids == self.boundary

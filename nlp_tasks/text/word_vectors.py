@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +16,36 @@ from nlp_tasks.errors import UserError
 from nlp_tasks.text.vocabulary import FIRST, read_vocabulary, write_vocabulary
 
 
-def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, features: int, *, window: int = 5) -> np.ndarray:
-    """Vectors of words from the company they keep: positive pointwise mutual information and a truncated singular value decomposition
-    (Levy, Goldberg & Dagan 2015, sections 2.2 and 3).
+class Vectors(NamedTuple):
+    """The content of a file of word vectors."""
 
-    Co-occurrences within `window` tokens count 1 / distance; context counts are smoothed by the power 0.75; the vectors are
-    `U √S` of the PPMI matrix, scaled to a root mean square of 0.1.
+    words: list[str]
+    values: np.ndarray
+    """`<float32>[words, features]`."""
+    repeated: int
+    """Lines left out, as their word has come before."""
+
+
+def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, features: int, *, window: int = 5) -> np.ndarray:
+    """Vectors of words from the company they keep, scaled to a root mean square of 0.1: the first of `ppmi_factors`.
+
+    Returns:
+        `<float32>[size, features]`; zeros for ids that never occur.
+    """
+    vectors, _ = ppmi_factors(batches, size, features, window=window)
+    seen = vectors.any(1)
+    spread = np.sqrt(np.square(vectors[seen]).mean()) if seen.any() else 0.0
+    return vectors * np.float32(0.1 / spread) if spread > 0 else vectors
+
+
+def ppmi_factors(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, features: int, *, window: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of words and of contexts whose products are positive pointwise mutual information, by a truncated singular value
+    decomposition (Levy & Goldberg 2014; Levy, Goldberg & Dagan 2015, sections 2.2 and 3).
+
+    Co-occurrences within `window` tokens count 1 / distance; context counts are smoothed by the power 0.75; of the PPMI matrix U S Vᵀ
+    the vectors are `U √S` and `V √S`.
 
     Args:
         batches: (ids `<int>[tokens]`, number of the text of each token `<int>[tokens]`); ids from `size` on are left out.
@@ -27,7 +53,7 @@ def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, fe
         features: length of a vector.
 
     Returns:
-        `<float32>[size, features]`; zeros for ids that never occur.
+        `<float32>[size, features]` each; zeros for ids that never occur.
     """
     from scipy import sparse
     from sklearn.utils.extmath import randomized_svd
@@ -50,21 +76,24 @@ def ppmi_vectors(batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int, fe
     kept = information > 0
     ppmi = sparse.csr_matrix((information[kept].astype(np.float32), (pairs.row[kept], pairs.col[kept])), shape=(size, size))
     rank = min(features, size - 1)
-    left, values, _ = randomized_svd(ppmi, rank, n_iter=3, random_state=0)
-    vectors = np.zeros((size, features), np.float32)
-    vectors[:, :rank] = left * np.sqrt(values)
+    left, values, right = randomized_svd(ppmi, rank, n_iter=3, random_state=0)
     seen = np.asarray(pairs.sum(axis=1)).ravel() > 0
-    vectors[~seen] = 0  # the decomposition leaves 1e-14 there
-    spread = np.sqrt(np.square(vectors[seen]).mean()) if seen.any() else 0.0
-    return vectors * np.float32(0.1 / spread) if spread > 0 else vectors
+
+    def factor(side: np.ndarray) -> np.ndarray:
+        vectors = np.zeros((size, features), np.float32)
+        vectors[:, :rank] = side * np.sqrt(values)
+        vectors[~seen] = 0  # the decomposition leaves 1e-14 there
+        return vectors
+
+    return factor(left), factor(right.T)
 
 
-def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
+def read_vectors(path: Path) -> Vectors:
     """Word vectors in the text format of GloVe (word and numbers, separated by spaces) or word2vec (the same after a line that holds the
     number of words and of features). A file that ends in .gz is unpacked.
 
     Returns:
-        The words in their order, and `<float32>[words, features]`; of a word that comes twice the first.
+        The words in their order; of a word that comes twice the first.
 
     Raises:
         UserError: missing or empty file, a line with another number of features: with file:line.
@@ -72,7 +101,7 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
     if not path.is_file():
         raise UserError(f"no file {path}", "data.vectors names a file of word vectors as text (GloVe, word2vec; .gz too)")
     vectors: dict[str, np.ndarray] = {}
-    features = 0
+    features = repeated = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
@@ -86,12 +115,31 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
                     received = f"{cells[0][:40]!r} is followed by {len(cells) - 1} columns"
                     raise UserError(f"{path}:{number}: expected a word and {features} numbers; {received}",
                                     "is the file cut off, or no file of word vectors?")  # fmt: skip
-                vectors.setdefault(" ".join(cells[:-features]), vector)
+                word = " ".join(cells[:-features])
+                repeated += word in vectors
+                vectors.setdefault(word, vector)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}", "is it a whole .gz file?") from None
     if not vectors:
         raise UserError(f"{path}: no word vectors in it", "data.vectors names a file of word vectors as text (GloVe, word2vec)")
-    return list(vectors), np.stack(list(vectors.values()))
+    return Vectors(list(vectors), np.stack(list(vectors.values())), repeated)
+
+
+def write_vectors(path: Path, words: Sequence[str], values: np.ndarray, *, header: bool = True) -> None:
+    """Word vectors as text, read by `read_vectors` and by gensim: beside, then renamed. A file that ends in .gz is packed.
+
+    Args:
+        words: without spaces.
+        values: `<float>[words, features]`.
+        header: whether a line with both numbers stands first, as in word2vec's files; GloVe's have none.
+    """
+    beside = path.with_name(f".{path.name}.partial")
+    with gzip.open(beside, "wb", 6) if path.suffix == ".gz" else beside.open("wb") as file:
+        if header:
+            file.write(b"%d %d\n" % values.shape)
+        for word, vector in zip(words, values.tolist(), strict=True):
+            file.write(f"{word} {' '.join(f'{number:.6g}' for number in vector)}\n".encode())
+    os.replace(beside, path)
 
 
 def add_vectors(vocabulary: Path, vectors: Path, counts: Counter[bytes], table: Path) -> str:
@@ -106,18 +154,37 @@ def add_vectors(vocabulary: Path, vectors: Path, counts: Counter[bytes], table: 
     Returns:
         How much of the training data the vectors know, in words.
     """
-    names, known = read_vectors(vectors)
+    names, values, repeated = read_vectors(vectors)
     place = {name.encode(): index for index, name in enumerate(names)}
     every = Counter(dict.fromkeys(place, 0) | dict(read_vocabulary(vocabulary)))
     write_vocabulary(vocabulary, every, minimum_count=0, size=len(every))
-    rows = np.zeros((FIRST + len(every), known.shape[1]), np.float32)
+    rows = np.zeros((FIRST + len(every), values.shape[1]), np.float32)
     for index, (word, _) in enumerate(read_vocabulary(vocabulary), FIRST):
         if word in place:
-            rows[index] = known[place[word]]
+            rows[index] = values[place[word]]
     np.save(table, rows)
     covered = [word for word in counts if word in place]
-    return (f"vectors  {len(names):,} of {known.shape[1]} features; of the training data they know {len(covered) / len(counts):.1%} of "
-            f"the words, {sum(counts[word] for word in covered) / counts.total():.1%} of the text")  # fmt: skip
+    twice = f", {repeated:,} lines left out as their word has come before" if repeated else ""
+    return (f"vectors  {len(names):,} of {values.shape[1]} features{twice}; of the training data they know "
+            f"{len(covered) / len(counts):.1%} of the words, "
+            f"{sum(counts[word] for word in covered) / counts.total():.1%} of the text")  # fmt: skip
+
+
+def completed(table: np.ndarray, seed: int) -> np.ndarray:
+    """Vectors by id, with those that are missing drawn at random, uniformly and of the same spread as the others (Kim 2014, section 3.3).
+
+    Args:
+        table: `<float32>[ids, features]`, as `add_vectors` saves it: zeros where there is none. Id 0, the padding, stays so.
+    """
+    known = np.asarray(table.any(1))
+    width = (
+        np.sqrt(3 * np.square(table[known]).mean()) if known.any() else 0.05
+    )  # a uniform distribution with the others' mean square
+    missing = ~known & (np.arange(len(table)) > 0)
+    drawn = np.random.default_rng(seed).uniform(-width, width, (int(missing.sum()), table.shape[1]))
+    table = table.copy()
+    table[missing] = drawn
+    return table
 
 
 def _vector(cells: list[str], features: int) -> np.ndarray | None:

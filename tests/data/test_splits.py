@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.data.sources import Files
-from nlp_tasks.data.splits import SPLITS, Splits
+from nlp_tasks.data.splits import LEFT_OUT, PHRASE, SPLITS, Splits
 from nlp_tasks.errors import UserError
 from nlp_tasks.recipe import Data
 
@@ -186,3 +186,45 @@ def test_the_fingerprint_changes_if_and_only_if_the_content_does(tmp_path: Path)
 def test_sentences_with_a_held_out_test_are_refused() -> None:
     with pytest.raises(UserError, match=r"without data\.test"):
         splits(Memory(train=["a b", "a"]), validation_unit="sentence")
+
+
+# Some rows of train
+
+
+def test_so_many_rows_are_left_for_training_always_the_same() -> None:
+    rows = [f"text {number}" for number in range(500)]
+    source = Memory(train=rows, own=["x"])
+    whole = texts(splits(source, test_share=0.1, validation_share=0.1))
+    held = splits(source, test_share=0.1, validation_share=0.1, train_rows=30)
+    some = texts(held)
+    assert (some["validation"], some["test"]) == (whole["validation"], whole["test"]), "the others stay as they are"
+    assert len(some["train"]) == 30 and set(some["train"]) < set(whole["train"])
+    assert some["train"] == [row for row in rows if row in some["train"]], "in their order"
+    assert str(held.counts["train"]) == f"30 rows, {len(whole['train']) - 30} left out (beyond data.train_rows)"
+    more = texts(splits(source, test_share=0.1, validation_share=0.1, train_rows=90))
+    assert set(some["train"]) < set(more["train"]) and len(more["train"]) == 90, "of one seed, fewer are among more"
+    other = texts(splits(source, test_share=0.1, validation_share=0.1, train_rows=30, train_rows_seed=2))
+    assert set(other["train"]) != set(some["train"]) and len(other["train"]) == 30
+    backwards = texts(splits(Memory(train=rows[::-1]), test_share=0.1, validation_share=0.1, train_rows=30))
+    assert backwards["train"] == some["train"][::-1]
+    assert held.describe("train") == "30 rows of train"
+
+
+def test_equal_texts_count_once_among_so_many_rows() -> None:
+    held = splits(Memory(train=["a", "b", "a", "c", "b", "d"], test=[]), test="test", validation_share=0.0, train_rows=2)
+    found = texts(held)["train"]
+    assert len(set(found)) == 2 and all(found.count(row) == ["a", "b", "a", "c", "b", "d"].count(row) for row in found)
+
+
+def test_more_rows_than_there_are_are_all() -> None:
+    rows = [str(number) for number in range(20)]
+    found = splits(Memory(train=rows, test=[]), test="test", validation_share=0.0, train_rows=50)
+    assert texts(found)["train"] == rows and not found.counts["train"].dropped
+
+
+def test_a_row_that_is_left_out_is_on_no_side() -> None:
+    rows = ["a fine film", "fine film", *(f"row {number}" for number in range(60))]
+    held = splits(Memory(train=rows, test=[]), test="test", validation_unit="sentence", validation_share=0.5, train_rows=5)
+    sides = {row: held.side("train", row) for row in rows}
+    assert [row for row in rows if sides[row] == "train"] == texts(held)["train"] and len(texts(held)["train"]) == 5
+    assert {*sides.values()} - {*SPLITS} <= {LEFT_OUT, PHRASE} and LEFT_OUT in sides.values()

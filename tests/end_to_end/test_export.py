@@ -121,7 +121,9 @@ class Lengths:
 
     def write(self, folder: Path) -> Path:
         made: Any = export.functions(self, self.model)  # type: ignore[arg-type]
-        return export.write(self, self.model, made, folder, extra={"note.txt": "hello"}, samples=[("a",), ("ab",)])  # type: ignore[arg-type]
+        return export.write(
+            self, self.model, made, folder, extra={"note.txt": "hello"}, samples={"serving_default": [("a",), ("ab",)]}
+        )  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -179,7 +181,8 @@ def test_other_answers_are_found_out(finished: Place, answer: Answer) -> None:
         outputs = answer(list(texts.numpy()))
         return {name: tf.constant(value[::-1] if name == "probabilities" else value) for name, value in outputs.items()}
 
-    specs, samples = {"serving_default": {"texts": ("string", 1)}}, [("good",), ("bad",), ("",)]
+    specs = {"serving_default": {"texts": ("string", 1)}}
+    samples = {"serving_default": [("good",), ("bad",), ("",)]}
     with pytest.raises(RuntimeError, match=r"serving_default/probabilities of the reloaded export differs by 0\.\d+"):
         export.check(finished.export / "1", {"serving_default": changed}, specs, samples)
 
@@ -187,7 +190,8 @@ def test_other_answers_are_found_out(finished: Place, answer: Answer) -> None:
 def test_of_two_equal_texts_the_other_is_forgiven_once(finished: Place, answer: Answer) -> None:
     """With its numbers; but not in every row."""
     texts = [b"good", b"bad", b"word1", b""]
-    specs, samples = {"serving_default": {"texts": ("string", 1)}}, [(text.decode(),) for text in texts]
+    specs = {"serving_default": {"texts": ("string", 1)}}
+    samples = {"serving_default": [(text.decode(),) for text in texts]}
 
     def changed(rows: Sequence[int]) -> Any:
         def function(texts: tf.Tensor) -> dict[str, tf.Tensor]:

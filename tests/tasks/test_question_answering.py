@@ -313,3 +313,21 @@ def test_a_passage_that_is_not_there(tmp_path: Path) -> None:
     (verb,) = question_answering_verbs.verbs()
     with pytest.raises(UserError, match="cannot read the passage"):
         verb.inputs("Who?", {"passage": str(tmp_path / "none.txt")})
+
+
+# Vectors of a file
+
+
+def test_vectors_are_frozen_or_tuned_or_tuned_later(tmp_path: Path) -> None:
+    (tmp_path / "vectors.txt").write_text("anna 1 2\nrome 3 4\n")
+    data = {"directory": str(tmp_path), "vectors": "vectors.txt"}
+    for number, (model, delay) in enumerate((({}, None), ({"vectors": "tuned"}, 0), ({"vectors": "tuned", "tuned_after": 7}, 7))):
+        task = open_task(tmp_path / str(number), data=data, model=model)
+        built: Any = build(task, task.recipe.training)
+        place = task.encode(tf.constant(["Anna"]), tf.constant(["Rome"]))
+        np.testing.assert_array_equal(built.vectors.table.numpy()[place["question"].values.numpy()], [[1, 2]])
+        trained = {variable.path: task.delay(variable.path) for variable in built.trainable_variables}
+        found = [value for path, value in trained.items() if path.endswith("/vectors/table")]
+        assert found == ([] if delay is None else [delay]) and sum(trained.values()) == (delay or 0)
+    with pytest.raises(UserError, match=r'model.tuned_after = 7 has no effect with model.vectors = "frozen"'):
+        open_task(tmp_path / "wrong", data=data, model={"tuned_after": 7})

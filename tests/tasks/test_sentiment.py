@@ -7,13 +7,21 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from nlp_tasks import report, scores
+from nlp_tasks.data.rows import Counts, Row, Where
+from nlp_tasks.data.store import write_store
+from nlp_tasks.errors import UserError
+from nlp_tasks.layers.model import variables_by_name
+from nlp_tasks.tasks.sentiment import Sentiment
 from nlp_tasks.text import affixes, ragged, word_vectors
+from nlp_tasks.training import Trainer
 
 
 def test_both_ends_of_a_long_row_stay() -> None:
@@ -65,6 +73,98 @@ def test_plots_take_labels_that_look_like_formulas(tmp_path: Path) -> None:
         "confusion.png",
         "learning_curves.png",
     ]
+
+
+# Vectors of a file
+
+VECTORS = "good 1 2 3\nbad -3 2 -1\nonly 4 5 6\n"
+TEXTS = [("a good film", "pos"), ("a bad film", "neg"), ("good music", "pos"), ("so bad", "neg")] * 4
+
+
+def recipe(folder: Path, part: dict[str, Any], **data: Any) -> Any:
+    content = {
+        "task": {"name": "sentiment"},
+        "data": {"directory": str(folder), "train": "a.tsv", "vectors": "vectors.txt", **data},
+        "model": {"parts": ["recurrent"], "recurrent": {"initial": "vectors", "units": 3, **part}},
+        "training": {"batch_rows": 4, "epochs": 2, "learning_rate": 0.05, "patience": 0, "keep": "last"},
+    }
+    return msgspec.convert(content, Sentiment.recipe_type)
+
+
+def trainer(folder: Path, **part: Any) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    (folder / "vectors.txt").write_text(VECTORS)
+    task = Sentiment(recipe(folder, part))
+    rows = [Row({"text": text, "label": label}, Where("a.tsv", line)) for line, (text, label) in enumerate(TEXTS, 1)]
+    examples = list(task.read(iter(rows), Counts()))
+    (folder / "resources").mkdir()
+    task.prepare(lambda: iter(examples), folder / "resources")
+    task.load(folder / "resources")
+    encoded: Any = task.encode(tf.constant([example.inputs[0] for example in examples]))
+    fields = {name: (value.values.numpy(), value.row_lengths().numpy()) for name, value in encoded.items()}
+    store = write_store(folder / "cache", [(len(examples), {**fields, **task.targets(examples)})])
+    return Trainer(task, task.recipe.training, tf.distribute.get_strategy(), store, store, folder)
+
+
+def table(made: Trainer) -> np.ndarray:
+    (found,) = (value.numpy() for name, value in variables_by_name(made.model).items() if name.endswith("embedding/table"))
+    return found
+
+
+def ids(made: Trainer, text: str) -> list[int]:
+    task: Any = made.task
+    return task.encode(tf.constant([text]))["tokens"].values.numpy().tolist()
+
+
+def test_words_of_the_file_start_with_its_vectors_and_others_at_random(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = trainer(tmp_path / "run")
+    good, only, film, unknown = ids(made, "good only film zebra")
+    rows = table(made)
+    np.testing.assert_array_equal(rows[[good, only]], [[1, 2, 3], [4, 5, 6]])
+    assert rows[film].any() and rows[unknown].any() and unknown == 1 and len({good, only, film, unknown}) == 4
+    spread = math.sqrt(3 * np.square(np.array([[1, 2, 3], [-3, 2, -1], [4, 5, 6]])).mean())
+    assert np.abs(rows[film]).max() <= spread and rows.shape[1] == 3, "as many features as the file has"
+    assert "vectors  3 of 3 features; of the training data they know" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [({"vectors": "frozen"}, [False, False]), ({"vectors": "tuned"}, [True, True]), ({"tuned_after": 6}, [False, True])],
+    ids=["frozen", "tuned", "tuned after 6 steps"],
+)
+def test_frozen_tuned_and_tuned_later(tmp_path: Path, part: dict[str, Any], changes: list[bool]) -> None:
+    """Of 8 steps, what the first six have changed, and what all have."""
+    made = trainer(tmp_path / "run", **part)
+    before, step = table(made), made._step
+    seen: list[bool] = []
+
+    def watched(batch: Any) -> None:
+        step(batch)
+        seen.append(not np.array_equal(table(made), before))
+
+    made._step = watched  # type: ignore[method-assign]
+    made.run()
+    assert len(seen) == 8 and [any(seen[:6]), seen[-1]] == changes
+    trained = [variable.path for variable in made.model.trainable_variables]
+    assert any(path.endswith("embedding/table") for path in trained) == (part.get("vectors") != "frozen")
+
+
+@pytest.mark.parametrize(
+    ("part", "data", "message"),
+    [
+        ({}, {"vectors": ""}, 'model.recurrent.initial = "vectors" without data.vectors'),
+        ({"initial": "random"}, {}, "data.vectors without a part that reads it"),
+        ({"initial": "ppmi", "tuned_after": 5}, {"vectors": ""}, "model.recurrent.tuned_after = 5 has no effect"),
+        ({"initial": "random", "vectors": "frozen"}, {"vectors": ""}, 'model.recurrent.vectors = "frozen" has no effect'),
+        ({"vectors": "frozen", "tuned_after": 5}, {}, 'model.recurrent.tuned_after = 5 has no effect with vectors = "frozen"'),
+    ],
+)
+def test_settings_of_vectors_that_make_no_sense(tmp_path: Path, part: dict[str, Any], data: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Sentiment(recipe(tmp_path, part, **data))
+    assert caught.value.message.startswith(message) and caught.value.hint
 
 
 @pytest.mark.slow

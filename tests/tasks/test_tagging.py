@@ -703,6 +703,30 @@ def test_frozen_vectors_stay_as_they_are(tmp_path: Path) -> None:
     assert still not in {variable.path for variable in made.model.trainable_variables}
 
 
+def test_vectors_tuned_after_some_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, they are those of the file bit for bit; then they learn, as everything else did all along."""
+    monkeypatch.setattr(machine, "parts", lambda: 1)
+    made = trainer(tmp_path, model={"vectors": "tuned", "tuned_after": 4, "output": "softmax"}, epochs=2)
+    (name,) = (name for name in weights(made) if name.endswith("/vectors/table"))
+    before, step = weights(made), made._step
+    seen: list[set[str]] = []
+
+    def watched(batch: Any) -> None:
+        step(batch)
+        after = weights(made)
+        seen.append({other for other, value in after.items() if not np.array_equal(value, before[other])})
+
+    made._step = watched  # type: ignore[method-assign]
+    made.run()
+    assert [name in changed for changed in seen] == [False] * 4 + [True] * (len(seen) - 4) and len(seen) >= 6
+    assert len(seen[0]) > 3
+
+
+def test_tuning_later_is_for_vectors_that_are_tuned(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'model.tuned_after = 4 has no effect with model.vectors = "frozen"'):
+        make(tmp_path, list(rows(POS)), model={"tuned_after": 4, "characters": {}})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 5])
 def test_the_parts_of_a_batch_are_one_batch(

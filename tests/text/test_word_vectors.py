@@ -11,7 +11,7 @@ import pytest
 
 from nlp_tasks.errors import UserError
 from nlp_tasks.text.vocabulary import read_vocabulary, write_vocabulary
-from nlp_tasks.text.word_vectors import add_vectors, read_vectors
+from nlp_tasks.text.word_vectors import add_vectors, completed, ppmi_factors, read_vectors, write_vectors
 
 VECTORS = {"the": [0.5, -1.25, 3e-2], "naïve": [1, 2, 3], "3": [4, 5, 6]}
 LINES = [f"{word} {' '.join(map(str, vector))}" for word, vector in VECTORS.items()]
@@ -24,7 +24,7 @@ def file(folder: Path, content: str | bytes, name: str = "vectors.txt") -> Path:
 
 
 def assert_read(path: Path, expected: dict[str, list[float]]) -> None:
-    words, vectors = read_vectors(path)
+    words, vectors, _ = read_vectors(path)
     assert words == list(expected)
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, np.array(list(expected.values()), np.float32))
@@ -64,7 +64,9 @@ def test_words_that_are_numbers_are_words(tmp_path: Path) -> None:
 
 
 def test_of_a_word_that_comes_twice_the_first_counts(tmp_path: Path) -> None:
-    assert_read(file(tmp_path, "a 1 2\nb 3 4\na 5 6\n"), {"a": [1, 2], "b": [3, 4]})
+    path = file(tmp_path, "a 1 2\nb 3 4\na 5 6\na 7 8\n")
+    assert_read(path, {"a": [1, 2], "b": [3, 4]})
+    assert read_vectors(path).repeated == 2
 
 
 def test_vectors_of_one_number(tmp_path: Path) -> None:
@@ -156,3 +158,64 @@ def test_words_that_only_the_file_has_follow_those_of_training(tmp_path: Path) -
     np.testing.assert_array_equal(rows[place[b"rare"]], [7, 8, 9])
     assert not rows[:2].any() and not rows[place[b"often"]].any()
     assert told == "vectors  4 of 3 features; of the training data they know 66.7% of the words, 66.7% of the text"
+
+
+def test_that_words_come_twice_is_told(tmp_path: Path) -> None:
+    vocabulary, table = tmp_path / "vocabulary.tsv", tmp_path / "vectors.npy"
+    write_vocabulary(vocabulary, Counter({b"a": 1}), minimum_count=1, size=10)
+    told = add_vectors(vocabulary, file(tmp_path, "a 1 2\nb 3 4\na 5 6\n"), Counter({b"a": 1}), table)
+    assert told.startswith("vectors  2 of 2 features, 1 lines left out as their word has come before; of the training data")
+
+
+# Written
+
+
+@pytest.mark.parametrize("name", ["own.txt", "own.txt.gz"])
+@pytest.mark.parametrize("header", [True, False])
+def test_what_is_written_is_read_again(tmp_path: Path, name: str, header: bool) -> None:
+    words = ["the", "naïve", "3", "\u2028"]
+    values = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
+    write_vectors(tmp_path / name, words, values, header=header)
+    read = read_vectors(tmp_path / name)
+    assert read.words == words and read.repeated == 0
+    np.testing.assert_allclose(read.values, values, rtol=1e-5)
+    raw = (tmp_path / name).read_bytes()
+    text = (gzip.decompress(raw) if name.endswith(".gz") else raw).decode()
+    assert text.startswith("4 7\nthe " if header else "the ") and text.count("\n") == 4 + header
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# Counted
+
+
+def test_factors_multiply_to_the_matrix() -> None:
+    """With as many features as words, nothing is cut off: the products are PPMI itself, which is not symmetric."""
+    draw = np.random.default_rng(1)
+    ids, lines = draw.integers(0, 6, 400), np.arange(400) // 9
+    counts = np.zeros((7, 7))
+    for i in range(400):
+        for j in range(max(0, i - 2), min(400, i + 3)):
+            if i != j and lines[i] == lines[j]:
+                counts[ids[i], ids[j]] += 1 / abs(i - j)
+    contexts = counts.sum(1) ** 0.75
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.log(counts / (counts.sum(1)[:, None] * (contexts / contexts.sum())))
+    expected = np.where(np.isfinite(expected) & (expected > 0), expected, 0)
+    words, others = ppmi_factors([(ids, lines)], 7, 6, window=2)
+    np.testing.assert_allclose(words @ others.T, expected, atol=1e-5)
+    assert not np.allclose(expected, expected.T) and not words[6].any() and not others[6].any()
+
+
+# Completed
+
+
+def test_words_that_the_file_lacks_start_at_random_as_large_as_the_others() -> None:
+    table = np.zeros((4000, 5), np.float32)
+    table[2:1000] = np.random.default_rng(0).normal(size=(998, 5)) * 3
+    found = completed(table, seed=1)
+    np.testing.assert_array_equal(found[2:1000], table[2:1000])
+    assert not found[0].any() and found[1].any() and found[1000:].any(1).all() and not table[1000:].any()
+    assert np.square(found[1000:]).mean() == pytest.approx(np.square(table[2:1000]).mean(), rel=0.05)
+    np.testing.assert_array_equal(completed(table, seed=1), found)
+    assert (completed(table, seed=2)[1000:] != found[1000:]).any()
+    assert not np.isnan(completed(np.zeros((3, 2), np.float32), seed=1)).any()
