@@ -327,7 +327,7 @@ class Run:
         for finding in refused:
             message = "".join(f"{place}: " for place in finding["places"][:1]) + finding["message"]
             file = message.partition(":")[0] if _AT_A_LINE.match(message) else ""
-            same = {finding["message"], (file or message, finding["advice"])}
+            same = {message.partition(": ")[2] or message, (file or message, finding["advice"])}
             if not same & told:  # the same in each file, and the same in many places of one, are told once
                 errors.append(UserError(message, finding["advice"]))
             told |= same

@@ -197,7 +197,7 @@ class Trainer:
             position.stopped = True
             self._save(self.checkpoints / "last.npz")
 
-    def _step(self, batch: dict[str, np.ndarray], wishes: Sequence[bool]) -> list[bool]:
+    def _step(self, batch: dict[str, np.ndarray], wishes: Sequence[bool] = (False, False)) -> list[bool]:
         """One update. What any worker wishes (to stop, to save) is summed with the loss: all hear of it at the same step."""
         begun, position = time.monotonic(), self.position
         self._callbacks.on_train_batch_begin(position.batch)

@@ -393,13 +393,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     ("happens", "error", "step", "saved"),
     [
         (fail, MemoryError, 11, 10),
-        (fail, MemoryError, 15, 14),
-        (
-            lambda: signal.raise_signal(signal.SIGINT),
-            KeyboardInterrupt,
-            9,
-            10,
-        ),  # workers hear of it with the sums of the next step
+        pytest.param(fail, MemoryError, 15, 14, marks=pytest.mark.slow),
+        # Workers hear of it with the sums of the next step.
+        pytest.param(lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt, 9, 10, marks=pytest.mark.slow),
         (lambda: signal.raise_signal(signal.SIGTERM), KeyboardInterrupt, 28, 28),
     ],
     ids=["mid-epoch", "new epoch", "Ctrl-C", "SIGTERM"],

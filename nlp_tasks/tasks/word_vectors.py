@@ -9,7 +9,7 @@ models of other tasks start from: `data.vectors`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -162,6 +162,9 @@ class WordVectors(RunningText):
         self._counts = self.units.counts.copy()
         self._counts[[0, units.UNKNOWN, self.units.boundary]] = 0
         self._ranked = np.flatnonzero(self._counts).astype(np.int32)  # ids are sorted by count
+
+    def view(self) -> Mapping[str, Any]:
+        return {"kind": "neighbours"}
 
     def resources(self) -> list[Any]:
         return [*self.units.resources, *([self._tokenizer.table] if self.recipe.text.rules else [])]

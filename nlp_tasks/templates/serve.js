@@ -208,6 +208,27 @@ const views = {
     },
   },
 
+  neighbours: {
+    inputs: [{ name: "words", label: "A word, or three: a is to b as c is to …", rows: 1 }],
+    options: [{ name: "counts", label: "Words", value: 10, min: 1, max: 100, step: 1 }],
+    async answer({ typed, options, place, ask, fill, again }) {
+      const [a, b, c, ...more] = typed.words.trim().split(/\s+/);
+      const isAnalogy = c !== undefined && !more.length;
+      const { row } = isAnalogy ? await ask({ a, b, c, counts: options.counts }, "analogy") : await ask({ words: typed.words.trim(), counts: options.counts }, "neighbours");
+      const found = (isAnalogy ? row.words : row.neighbours).map(textOf);
+      const words = found.map((word, index) => ({
+        element: make("button", { type: "button", onclick: () => { fill({ words: word }); again(); } }, word),
+        share: Math.max(0, row.cosines[index]), of: 1, text: row.cosines[index].toFixed(3),
+      })).filter((_, index) => found[index]);
+      const strange = [row.known].flat().every((known) => known) ? "" : "Not every word is in the vocabulary. ";
+      place.replaceChildren(
+        ...(isAnalogy ? [make("p", { className: "big" }, `${a} : ${b} = ${c} : ${found[0] || "?"}`)] : []),
+        ...(words.length ? [bars(words)] : []),
+        make("p", { className: "soft" }, strange, words.length ? "The bars are cosines." : "Nothing is near."),
+      );
+    },
+  },
+
   story: {
     inputs: [{ name: "stories", label: "Story, a fact a line", rows: 8 }, { name: "questions", label: "Question", rows: 1 }],
     async answer({ typed, place, ask }) {

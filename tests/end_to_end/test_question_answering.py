@@ -87,6 +87,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, finish: Finish) -> Path:
 # A run
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(made: Path) -> None:
     run = made / "runs" / "small"
     content = json.loads((run / "scores.json").read_text())
@@ -101,6 +102,7 @@ def test_what_a_run_leaves(made: Path) -> None:
     assert "validation_span_accuracy" in (run / "history.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_export_answers_like_the_run(made: Path, loaded: Callable[[Any], inference.Loaded]) -> None:
     run, export = loaded(made / "runs" / "small"), loaded(made / "saved_models" / "small")
     assert set(export.functions) == {"serving_default", "n_best"}
@@ -119,6 +121,7 @@ def test_the_export_answers_like_the_run(made: Path, loaded: Callable[[Any], inf
             np.testing.assert_allclose(value, other[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ask_by_lines_by_passage_and_by_file(made: Path, call: Call, tmp_path: Path) -> None:
     model = str(made / "saved_models" / "small")
     lines = [json.dumps({"question": "Who gave Karl a ring?", "passage": PASSAGE}), "", '{"question": "", "passage": "x"}']
@@ -150,6 +153,7 @@ def test_ask_by_lines_by_passage_and_by_file(made: Path, call: Call, tmp_path: P
 # What is refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -162,6 +166,7 @@ def test_lines_that_are_refused(made: Path, call: Call, given: bytes, message: s
     assert done.code == 2 and message in done.err and "hint: write" in done.err and not done.out
 
 
+@pytest.mark.slow
 def test_what_a_model_is_not_asked(made: Path, call: Call, tmp_path: Path) -> None:
     model = str(made / "saved_models" / "small")
     (tmp_path / "broken.json").write_text('{"data": [')

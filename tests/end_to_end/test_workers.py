@@ -51,6 +51,7 @@ def launched(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pl
     return place
 
 
+@pytest.mark.slow
 def test_two_workers_train_score_and_export_what_one_does(launched: Place, finished: Place) -> None:
     one, two = weights(finished), weights(launched)
     assert one.keys() == two.keys()

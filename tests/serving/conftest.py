@@ -31,6 +31,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "translation": {"kind": "translation", "beam": 4, "aligns": True},
     "question_answering": {"kind": "passage"},
     "question_answering_stories": {"kind": "story"},
+    "word_vectors": {"kind": "neighbours"},
     "other": {},
 }
 EXAMPLES: dict[str, list[list[Any]]] = {
@@ -40,6 +41,7 @@ EXAMPLES: dict[str, list[list[Any]]] = {
     "translation": [["the old house"]],
     "question_answering": [["who lives here?", "Lena lives here. Hugo does not."]],
     "question_answering_stories": [["Mary went home.\nJohn ate.", "Where is Mary?"]],
+    "word_vectors": [["fish"], ["lamp"]],
     "other": [],
 }
 
@@ -146,6 +148,34 @@ def write_exports(folder: Path) -> None:
         return {"answers": tf.fill(tf.shape(questions), "home"), "scores": tf.ones_like(questions, decimal) * 0.5, "facts": dense,
                 "gates": gates, "lengths": tf.cast(facts.row_lengths(), number)}  # fmt: skip
 
+    def vectors(words: tf.Tensor) -> dict[str, tf.Tensor]:
+        sizes = tf.cast(tf.strings.length(words), decimal)
+        return {"vectors": tf.stack([sizes, -sizes], 1), "known": words != ""}
+
+    def nearest(words: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """A word with numbers behind it."""
+        most = tf.reduce_max(tf.concat([counts, [1]], 0))
+        ranks = tf.strings.as_string(tf.range(most))
+        there = tf.range(most) < counts[:, None]
+        found = tf.strings.join([tf.tile(words[:, None], [1, most]), tf.tile(ranks[None], [tf.size(words), 1])])
+        cosines = tf.tile(1.0 / (2.0 + tf.cast(tf.range(most), decimal))[None], [tf.size(words), 1])
+        return tf.where(there, found, ""), tf.where(there, cosines, 0.0)
+
+    def neighbours(words: tf.Tensor, counts: tf.Tensor) -> dict[str, tf.Tensor]:
+        found, cosines = nearest(words, counts)
+        return {"neighbours": found, "cosines": cosines, "known": words != "unheard"}
+
+    def analogy(a: tf.Tensor, b: tf.Tensor, c: tf.Tensor, counts: tf.Tensor) -> dict[str, tf.Tensor]:
+        found, cosines = nearest(tf.strings.join([a, b, c], "-"), counts)
+        return {"words": found, "cosines": cosines, "known": tf.stack([a, b, c], 1) != "unheard"}
+
+    def vocabulary(ranks: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"words": tf.strings.as_string(ranks), "counts": tf.cast(ranks, tf.int64)}
+
+    def losses(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        size = tf.cast(tf.strings.length(texts), decimal)
+        return {"loss": size, "contexts": size, "right": size}
+
     tokens = spec(tokens=(string, [None, None]))
     pair = {"sources": string, "targets": string}
     asked = {"questions": string, "passages": string}
@@ -174,6 +204,13 @@ def write_exports(folder: Path) -> None:
             "n_best": (first_words, spec(**asked, counts=number)),
         },
         "question_answering_stories": {"serving_default": (story, spec(stories=string, questions=string))},
+        "word_vectors": {
+            "serving_default": (vectors, spec(words=string)),
+            "neighbours": (neighbours, spec(words=string, counts=number)),
+            "analogy": (analogy, spec(a=string, b=string, c=string, counts=number)),
+            "vocabulary": (vocabulary, spec(ranks=number)),
+            "score": (losses, spec(texts=string)),
+        },
         "other": {"serving_default": (lambda x, scale: {"y": x * scale}, spec(x=(decimal, [None, 2]), scale=(decimal, [])))},
     }  # fmt: skip
     for task, functions in signatures.items():

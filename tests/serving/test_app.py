@@ -67,6 +67,12 @@ CASES: list[tuple[str, str, dict[str, list[Any]], dict[str, list[Any]]]] = [
       "byte_ends": [[4, 4]], "lengths": [1]}),
     ("question_answering_stories", "serving_default", {"stories": ["Mary left.\nJohn ate."], "questions": ["Where?"]},
      {"answers": ["home"], "scores": [0.5], "facts": [["Mary left.", "John ate."]], "gates": [[[1.0, 0.0], [1.0, 0.0]]], "lengths": [2]}),
+    ("word_vectors", "serving_default", {"words": ["ab", ""]}, {"vectors": [[2.0, -2.0], [0.0, 0.0]], "known": [True, False]}),
+    ("word_vectors", "neighbours", {"words": ["ab"], "counts": [2]}, {"neighbours": [["ab0", "ab1"]], "cosines": [[0.5, 0.33333334]], "known": [True]}),
+    ("word_vectors", "analogy", {"a": ["x"], "b": ["y"], "c": ["unheard"], "counts": [1]},
+     {"words": [["x-y-unheard0"]], "cosines": [[0.5]], "known": [[True, True, False]]}),
+    ("word_vectors", "vocabulary", {"ranks": [3, 0]}, {"words": ["3", "0"], "counts": [3, 0]}),
+    ("word_vectors", "score", {"texts": ["abc"]}, {"loss": [3.0], "contexts": [3.0], "right": [3.0]}),
 ]  # fmt: skip
 
 
@@ -133,7 +139,9 @@ def test_status(server: Running) -> None:
     assert server.ask("/v1/models/none").json == {"error": "Could not find any versions of model none"}
 
 
-@pytest.mark.parametrize("model", ["sentiment", "tagging", "language_modeling", "translation", "question_answering", "other"])
+@pytest.mark.parametrize(
+    "model", ["sentiment", "tagging", "language_modeling", "translation", "question_answering", "word_vectors", "other"]
+)
 def test_metadata(server: Running, model: str) -> None:
     for path in ("", "/versions/1"):
         content = server.ask(f"/v1/models/{model}{path}/metadata").json
@@ -284,8 +292,8 @@ def test_health(exports: Path, tmp_path: Path, serve: Serve) -> None:
         ]
 
 
-def test_metrics(exports: Path, serve: Serve) -> None:
-    with serve(exports) as server:
+def test_metrics(own_exports: Path, serve: Serve) -> None:
+    with serve(own_exports) as server:
         for texts in (["a"], ["b", "c"]):
             server.predict("sentiment", instances=texts)
         server.predict("sentiment", instances=[1])
@@ -373,8 +381,8 @@ def test_a_body_that_does_not_come_runs_into_the_deadline(exports: Path, serve: 
 
 
 @pytest.fixture
-def narrow(exports: Path, serve: Serve) -> Iterator[Running]:
-    with serve(exports, Limits(queue=2, deadline=2.0)) as found:
+def narrow(own_exports: Path, serve: Serve) -> Iterator[Running]:
+    with serve(own_exports, Limits(queue=2, deadline=2.0)) as found:
         yield found
 
 
@@ -405,8 +413,8 @@ def test_deadline_and_a_full_queue(narrow: Running) -> None:
     assert narrow.predict("sentiment", instances=["a"]).status == 200  # the workers are free again
 
 
-def test_bodies_are_bounded_together(exports: Path, serve: Serve) -> None:
-    with serve(exports, Limits(queue_bytes=1000)) as server:
+def test_bodies_are_bounded_together(own_exports: Path, serve: Serve) -> None:
+    with serve(own_exports, Limits(queue_bytes=1000)) as server:
         refused = server.predict("sentiment", instances=["x" * 2000])
         assert refused.status == 503 and "their bodies have" in refused.json["error"]
         assert server.predict("sentiment", instances=["x" * 500]).status == 200
@@ -440,7 +448,7 @@ def test_a_bad_request_fails_alone(server: Running) -> None:
             assert answer.json == {"predictions": [float(text)]}
 
 
-def test_the_end_answers_what_is_under_way(exports: Path, serve: Serve) -> None:
+def test_the_end_answers_what_is_under_way(own_exports: Path, serve: Serve) -> None:
     goes_on = threading.Event()
 
     class Slow(saved_model.Signature):
@@ -454,7 +462,7 @@ def test_the_end_answers_what_is_under_way(exports: Path, serve: Serve) -> None:
             signature.__class__ = Slow
         return version
 
-    with serve(exports, load=load) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with serve(own_exports, load=load) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(server.predict, "sentiment", instances=["a"])
         until(lambda: gauge(server, "nlp_tasks_requests_under_way") == 1)
         threading.Timer(0.5, goes_on.set).start()
@@ -464,8 +472,8 @@ def test_the_end_answers_what_is_under_way(exports: Path, serve: Serve) -> None:
             server.socket()
 
 
-def test_the_end_is_bounded(exports: Path, serve: Serve) -> None:
-    with serve(exports, grace=1) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+def test_the_end_is_bounded(own_exports: Path, serve: Serve) -> None:
+    with serve(own_exports, grace=1) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(server.predict, "language_modeling", **endless())
         until(lambda: gauge(server, "nlp_tasks_requests_under_way") == 1)
         begun = time.monotonic()

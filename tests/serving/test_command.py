@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +53,17 @@ def started(*arguments: str | Path, before: str = "") -> Iterator[tuple[subproce
 
 
 def ask(port: int, model: str, **content: Any) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", f"/v1/models/{model}:predict", json.dumps(content))
-    answer = connection.getresponse()
-    return answer.status, json.loads(answer.read())
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("POST", f"/v1/models/{model}:predict", json.dumps(content))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
 
 
-def test_it_serves_without_keras_and_ends_on_sigterm(exports: Path) -> None:
+@pytest.mark.slow
+def test_it_serves_without_keras_and_ends_on_sigterm(own_exports: Path) -> None:
     endless = {"prompts": "a", "length": 2_000_000_000, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 1}
     with (
-        started(exports, "--deadline", "3", before=WITHOUT_KERAS) as (process, port),
+        started(own_exports, "--deadline", "3", before=WITHOUT_KERAS) as (process, port),
         concurrent.futures.ThreadPoolExecutor(1) as pool,
     ):
         assert ask(port, "sentiment", instances=["good"])[1]["predictions"][0]["label"] == "negative"
@@ -76,8 +77,9 @@ def test_it_serves_without_keras_and_ends_on_sigterm(exports: Path) -> None:
         assert process.wait(10) == 0
 
 
-def test_ctrl_c(exports: Path) -> None:
-    with started(exports) as (process, _):
+@pytest.mark.slow
+def test_ctrl_c(own_exports: Path) -> None:
+    with started(own_exports) as (process, _):
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=20)
         assert process.returncode == 130 and "Traceback" not in told

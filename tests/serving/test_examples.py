@@ -81,8 +81,8 @@ def test_a_client(server: Running) -> None:
     assert done.returncode == 1 and done.stderr == "error 404: Servable not found for request: Latest(none)\n"
 
 
-def test_a_client_comes_back(exports: Path, serve: Serve) -> None:
-    with serve(exports, Limits(queue=1, deadline=1.5)) as server:
+def test_a_client_comes_back(own_exports: Path, serve: Serve) -> None:
+    with serve(own_exports, Limits(queue=1, deadline=1.5)) as server:
         endless = {"prompts": "a", "length": 2_000_000_000, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 1}
         busy = threading.Thread(
             target=server.predict, args=("language_modeling",), kwargs={"signature_name": "generate", "instances": [endless]}

@@ -175,6 +175,17 @@ def test_tags(page: Any) -> None:
 
 
 @pytest.mark.slow
+def test_names_of_several_words_are_one(page: Any) -> None:
+    found = page.evaluate("""() => spans({
+        lengths: 5, tags: ["B-PER", "I-PER", "O", "I-LOC", "B-LOC", ""], starts: [0, 5, 9, 11, 15, 0], ends: [4, 8, 10, 14, 19, 0],
+        scores: [0.9, 0.8, 1, 0.7, 0.6, 0],
+    })""")
+    assert [(span["tag"], span["start"], span["end"], span["score"]) for span in found] == [
+        ("PER", 0, 8, 0.8), ("LOC", 11, 14, 0.7), ("LOC", 15, 19, 0.6),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_a_continuation(page: Any) -> None:
     section = shown(page, "language_modeling")
     section.get_by_label("Examples").select_option(index=1)
@@ -223,6 +234,21 @@ def test_a_story(page: Any) -> None:
     wait_for(section, "Mary went home.")
     assert section.locator(".big").inner_text() == "home 50.0 %"
     assert section.locator("tbody tr").count() == 2
+
+
+@pytest.mark.slow
+def test_neighbours_of_a_word(page: Any) -> None:
+    section = shown(page, "word_vectors")
+    section.get_by_label("Examples").select_option(label="fish")
+    wait_for(section, "fish9")
+    section.get_by_label("Words", exact=True).fill("2")
+    section.locator(".bars button").nth(1).click()
+    wait_for(section, "fish11")
+    assert section.locator(".bars").inner_text().split() == ["fish10", "0.500", "fish11", "0.333"]
+    section.locator("textarea").fill("a b unheard")
+    section.get_by_role("button", name="Answer").click()
+    wait_for(section, "a : b = unheard : a-b-unheard0")
+    wait_for(section, "Not every word is in the vocabulary.")
 
 
 @pytest.mark.slow

@@ -318,6 +318,7 @@ def test_a_passage_that_is_not_there(tmp_path: Path) -> None:
 # Vectors of a file
 
 
+@pytest.mark.slow
 def test_vectors_are_frozen_or_tuned_or_tuned_later(tmp_path: Path) -> None:
     (tmp_path / "vectors.txt").write_text("anna 1 2\nrome 3 4\n")
     data = {"directory": str(tmp_path), "vectors": "vectors.txt"}

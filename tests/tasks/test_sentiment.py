@@ -140,9 +140,10 @@ def test_frozen_tuned_and_tuned_later(tmp_path: Path, part: dict[str, Any], chan
     before, step = table(made), made._step
     seen: list[bool] = []
 
-    def watched(batch: Any) -> None:
-        step(batch)
+    def watched(batch: Any, *wishes: Any) -> Any:
+        told = step(batch, *wishes)
         seen.append(not np.array_equal(table(made), before))
+        return told
 
     made._step = watched  # type: ignore[method-assign]
     made.run()

@@ -711,10 +711,11 @@ def test_vectors_tuned_after_some_steps(tmp_path: Path, monkeypatch: pytest.Monk
     before, step = weights(made), made._step
     seen: list[set[str]] = []
 
-    def watched(batch: Any) -> None:
-        step(batch)
+    def watched(batch: Any, *wishes: Any) -> Any:
+        told = step(batch, *wishes)
         after = weights(made)
         seen.append({other for other, value in after.items() if not np.array_equal(value, before[other])})
+        return told
 
     made._step = watched  # type: ignore[method-assign]
     made.run()
