@@ -168,7 +168,11 @@ def collect(strategy: tf.distribute.Strategy, nest: Any) -> Any:
 
 @functools.cache
 def _adding(strategy: tf.distribute.Strategy) -> Callable[..., Any]:
-    return tf.function(lambda values: strategy.run(all_sum, args=(values,)), autograph=False, reduce_retracing=True)
+    def replica(values: list[tf.Tensor]) -> list[tf.Tensor]:
+        # One by one, since types differ; an argument is on no device, and cannot be summed.
+        return [all_sum(tf.identity(value)) for value in values]
+
+    return tf.function(lambda values: strategy.run(replica, args=(values,)), autograph=False, reduce_retracing=True)
 
 
 @functools.cache
