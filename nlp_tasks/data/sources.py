@@ -155,8 +155,8 @@ def _rows_of(column: Any) -> Iterable[Any]:
 def _words_only(example: dict[str, Any], upos: Any, counts: Counts) -> dict[str, Any]:
     """Without the rows of multi-word tokens (they have no part of speech) and empty nodes: no words, they alone have no head."""
     words = example["head"] != b"None"
-    ranges = np.count_nonzero(~words & (example["upos"] == upos.str2int("_")))
-    counts.passed.update({MULTI_WORD: ranges, EMPTY_NODE: np.count_nonzero(~words) - ranges})
+    ranges = int(np.count_nonzero(~words & (example["upos"] == upos.str2int("_"))))
+    counts.passed.update({MULTI_WORD: ranges, EMPTY_NODE: int(np.count_nonzero(~words)) - ranges})
     sequence = {key for key, values in example.items() if getattr(values, "shape", None) == words.shape}
     return {key: values[words] if key in sequence else values for key, values in example.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_builders.conll.conllu_dataset_builder_utils import UNIVERSAL_DEPENDENCIES_FEATURES
 
 from nlp_tasks.data.rows import Counts
+from nlp_tasks.data.sentences import EMPTY_NODE, MULTI_WORD
 from nlp_tasks.data.sources import Files, Source, TensorFlowDatasets, ToyWorld, open_source
 from nlp_tasks.errors import UserError
 from nlp_tasks.recipe import Data
@@ -254,6 +256,9 @@ def test_what_is_no_word_of_a_treebank_is_left_out(tmp_path: Path) -> None:
         (("vient", "de", "le", "nord"), ("VERB", "NOUN", "NOUN", "NOUN"), f"{place}:1"),
         (("None",), ("NOUN",), f"{place}:2"), ((), (), f"{place}:3"),
     ]  # fmt: skip
+    counts = Counts()
+    list(source.rows("train", counts))
+    assert json.loads(json.dumps(counts.passed)) == {MULTI_WORD: 2, EMPTY_NODE: 1}, "numbers that a file can hold"
     prepare(tmp_path, "made_up/treebank/1.0.0", features, {"train": rows})
     assert len(tagged(catalogue("made_up/treebank", str(tmp_path), WORDS), "train")[0][0]) == 6
 
