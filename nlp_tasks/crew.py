@@ -31,6 +31,7 @@ PULSE = 1.0
 """Seconds between two signs of life."""
 GREETING = 1 << 20
 """No frame of a meeting is longer: whoever sends more is none of ours."""
+LONGER = "to wait longer: launch --deadline SECONDS, or NLP_TASKS_DEADLINE"
 
 _HEADER = struct.Struct("!cQ")
 _MESSAGE, _PULSE, _FAREWELL = b"M", b"P", b"F"
@@ -176,7 +177,7 @@ class Crew:
                 connection, _ = listening.accept()
             except TimeoutError:
                 refused = UserError(f"not there within {seconds:g} seconds: {', '.join(missing)}",
-                                    "start it, and look whether its machine can reach this one; longer with --deadline")  # fmt: skip
+                                    f"start it, and look whether its machine can reach this one; {LONGER}")  # fmt: skip
                 break
             greeting = _greeting(connection)
             if greeting is None or not 0 <= greeting["index"] < self.size:  # none of ours
@@ -202,7 +203,7 @@ class Crew:
 
     def _reach_chief(self, until: float, seconds: float) -> dict[int, socket.socket]:
         """The other workers' side: the connection to the chief."""
-        hint = "is it started, and can this machine reach it? A longer deadline waits longer"
+        hint = f"is it started, and can this machine reach it? {LONGER}"
         while True:
             try:
                 connection = socket.create_connection(
@@ -264,7 +265,7 @@ class Crew:
         elsewhere = {index: json.loads(link.receive()) for index, link in self._links.items()} if self.chief else {}
         different = self.share_values(lambda: [
             f"{name} is {_short(facts.get(name))} on worker 0 and {_short(theirs.get(name))} on worker {index}"
-            for index, theirs in elsewhere.items() for name in sorted({*facts, *theirs}) if facts.get(name) != theirs.get(name)
+            for index, theirs in elsewhere.items() for name in {**facts, **theirs} if facts.get(name) != theirs.get(name)
         ])  # fmt: skip
         if different:
             self._closing.set()  # all of them end, and for this reason

@@ -132,7 +132,8 @@ class Export(Section, frozen=True, kw_only=True):
 class Anchor(Section, frozen=True, kw_only=True):
     """`[[anchor]]`: a published score to stand beside ours.
 
-    value: as published, in percent where the field gives percent. comparable = false marks other data, split or metric (≠).
+    value: as published, in percent where the field gives percent. comparable = false marks other data, split or metric (≠); so does `--set` of
+        other data.
     """
 
     metric: str
@@ -252,6 +253,7 @@ def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterab
         settings: overrides such as `training.epochs=3`; the value is TOML, or a plain string where it is not.
     """
     content, places = _read(find(name), ())
+    anchored = _anchored(content)
     for setting in settings:
         _override(content, places, setting)
     task = content.get("task", {})
@@ -260,9 +262,18 @@ def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterab
     with _at(_place(places, "task.name")):
         expected = recipe_type(task["name"])
     try:
-        return msgspec.convert(content, expected, strict=True)
+        made = msgspec.convert(content, expected, strict=True)
     except msgspec.ValidationError as error:
         raise _explain(error, content, expected, places) from None
+    if _anchored(content) == anchored:
+        return made
+    return msgspec.structs.replace(made, anchor=tuple(msgspec.structs.replace(anchor, comparable=False) for anchor in made.anchor))
+
+
+def _anchored(content: dict[str, Any]) -> Any:
+    """What of `[data]` the anchors belong to: overridden, it is other data than theirs."""
+    data = content.get("data")
+    return {key: data[key] for key in data if key not in ("directory", "vectors")} if isinstance(data, dict) else data
 
 
 @contextmanager

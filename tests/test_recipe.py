@@ -350,3 +350,11 @@ def test_toml_leaves_out_what_is_none_and_keeps_nan() -> None:
     content = tomllib.loads(to_toml({"a": None, "b": {"c": None, "d": (math.nan,)}}))
     assert list(content) == ["b"]
     assert math.isnan(content["b"]["d"][0])
+
+
+def test_anchors_of_other_data_are_marked(write: Write) -> None:
+    path = write(MINIMAL + "[[anchor]]\nmetric = 'a'\nvalue = 1\nsource = 's'\n")
+    for setting in ("data.directory=elsewhere", "training.epochs=3", "data.train=train.csv"):
+        assert load(path, setting).anchor[0].comparable, setting
+    for setting in ("data.train=other.csv", "data.source=tfds:glue/sst2", "data.test=t.csv"):
+        assert not load(path, setting).anchor[0].comparable, setting
