@@ -132,8 +132,8 @@ class Export(Section, frozen=True, kw_only=True):
 class Anchor(Section, frozen=True, kw_only=True):
     """`[[anchor]]`: a published score to stand beside ours.
 
-    value: as published, in percent where the field gives percent. comparable = false marks other data, split or metric (≠); so does `--set` of
-        other data.
+    value: as published, in percent where the field gives percent. comparable = false marks other data, split or metric (≠), and so
+        does a setting that overrides the recipe's data.
     """
 
     metric: str
@@ -267,7 +267,9 @@ def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterab
         raise _explain(error, content, expected, places) from None
     if _anchored(content) == anchored:
         return made
-    return msgspec.structs.replace(made, anchor=tuple(msgspec.structs.replace(anchor, comparable=False) for anchor in made.anchor))
+    return msgspec.structs.replace(
+        made, anchor=tuple(msgspec.structs.replace(anchor, comparable=False) for anchor in made.anchor)
+    )
 
 
 def _anchored(content: dict[str, Any]) -> Any:
