@@ -78,7 +78,10 @@ class Model(Section, frozen=True, kw_only=True):
     characters: filters of a convolution over each token's characters (0: none); longest: so many characters of a token are read.
     pairs: buckets of hashed pairs of neighbouring tokens, which help where a token is a character (0: none).
     overlap: whether a token knows that the other side has it, too: as it is, in lower case, and by its first letters.
+    alignment: where a token of drqa's passage gets the words of the question that are like it: among the "words" (Chen 2017), or before
+        each of the "layers" (Huang 2018).
     units: of each direction of the LSTMs; depth: so many of them, one upon the other (of bidaf: behind the attention).
+    token_dropout: share of words read as unknown in training, known by their characters alone.
     embedding_dropout, dropout: shares left out before, and between and after, the LSTMs.
     """
 
@@ -90,8 +93,10 @@ class Model(Section, frozen=True, kw_only=True):
     longest: Positive = 20
     pairs: NonNegative = 0
     overlap: bool = True
+    alignment: Literal["words", "layers"] = "words"
     units: Positive = 128
     depth: Positive = 3
+    token_dropout: Share = 0.0
     embedding_dropout: Share = 0.3
     dropout: Share = 0.3
 
@@ -134,8 +139,8 @@ class QuestionAnswering(Task):
     def __init__(self, recipe: recipe.Recipe) -> None:
         super().__init__(recipe)
         options = self.recipe.model
-        if options.kind == "attentive":
-            check_unused("model", options, ("depth",), 'model.kind = "attentive"')
+        unused = {"attentive": ("depth", "alignment"), "drqa": (), "bidaf": ("alignment",)}[options.kind]
+        check_unused("model", options, unused, f'model.kind = "{options.kind}"')
         if options.vectors == "frozen":
             check_unused("model", options, ("tuned_after",), 'model.vectors = "frozen"')
         if not options.characters:
@@ -263,6 +268,7 @@ class QuestionAnswering(Task):
             "embedding": layers.Embedding(
                 self._trained, options.embedding, scale=0.5
             ),  # a word that is rare hardly moves from there
+            "token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
             "embedding_dropout": layers.Dropout(options.embedding_dropout),
             "dropout": layers.Dropout(options.dropout),
         }
@@ -288,7 +294,9 @@ class QuestionAnswering(Task):
             made |= {f"{side}_{number}": both() for side in SIDES for number in range(1, depth + 1)}
             made |= {"starts": layers.BilinearPointer(), "ends": layers.BilinearPointer()}
         if options.kind == "drqa":
-            made |= {"alignment": layers.QuestionAlignment(options.embedding), "summary": layers.AttentionPooling(options.units)}
+            aligned = range(1, 1 + (options.depth if options.alignment == "layers" else 1))
+            made |= {f"alignment_{number}": layers.QuestionAlignment(options.embedding) for number in aligned}
+            made["summary"] = layers.AttentionPooling(options.units)
         return layers.Model(self._points, **made)
 
     def delay(self, variable: str) -> int:
@@ -305,7 +313,8 @@ class QuestionAnswering(Task):
     def _represented(self, model: Any, batch: dict[str, tf.Tensor], side: str, noise: Noise | None) -> tf.Tensor:
         """`<float>[rows, time, features]`, zeros beyond a row's length."""
         words = batch[side]
-        parts = [model.embedding(tf.where(words < self._trained, words, vocabulary.UNKNOWN))]
+        trained = tf.where(words < self._trained, words, vocabulary.UNKNOWN)
+        parts = [model.embedding(model.token_dropout(trained, noise and noise.within(side)))]
         if self.vectors is not None:
             parts.append(model.vectors(words))
         if self.recipe.model.characters:
@@ -326,9 +335,7 @@ class QuestionAnswering(Task):
         return model.starts(passage, question), model.ends(passage, question)
 
     def _drqa(self, model: Any, inputs: Any, lengths: Any, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
-        aligned = model.alignment(inputs["passage"], inputs["question"], lengths["question"])
-        inputs = {**inputs, "passage": tf.concat([inputs["passage"], aligned], -1)}
-        read = {side: self._deep(model, side, inputs[side], lengths[side], noise) for side in SIDES}
+        read = self._deep(model, inputs, lengths, noise)
         question = model.summary(read["question"], lengths["question"])
         starts = model.starts(read["passage"], question)
         # The end knows where the start is expected.
@@ -336,14 +343,18 @@ class QuestionAnswering(Task):
         expected = tf.linalg.matvec(read["passage"], weights, transpose_a=True)
         return starts, model.ends(read["passage"], tf.concat([question, expected], -1))
 
-    def _deep(self, model: Any, side: str, inputs: tf.Tensor, lengths: tf.Tensor, noise: Noise | None) -> tf.Tensor:
-        """The outputs of all layers side by side."""
-        outputs = []
+    def _deep(self, model: Any, inputs: Any, lengths: Any, noise: Noise | None) -> dict[str, tf.Tensor]:
+        """Of both sides the outputs of all layers side by side."""
+        outputs: dict[str, list[tf.Tensor]] = {side: [] for side in SIDES}
         for number in range(1, self.recipe.model.depth + 1):
-            inputs, _ = getattr(model, f"{side}_{number}")(inputs, lengths, noise=noise)
-            inputs = model.dropout(inputs, noise and noise.within(f"{side}_{number}"))
-            outputs.append(inputs)
-        return tf.concat(outputs, -1)
+            if hasattr(model, f"alignment_{number}"):
+                aligned = getattr(model, f"alignment_{number}")(inputs["passage"], inputs["question"], lengths["question"])
+                inputs = {**inputs, "passage": tf.concat([inputs["passage"], aligned], -1)}
+            read = {side: getattr(model, f"{side}_{number}")(inputs[side], lengths[side], noise=noise)[0] for side in SIDES}
+            inputs = {side: model.dropout(read[side], noise and noise.within(f"{side}_{number}")) for side in SIDES}
+            for side in SIDES:
+                outputs[side].append(inputs[side])
+        return {side: tf.concat(outputs[side], -1) for side in SIDES}
 
     def _bidaf(self, model: Any, inputs: Any, lengths: Any, noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         read = {side: model.reader(inputs[side], lengths[side], noise=noise and noise.within(side))[0] for side in SIDES}

@@ -20,6 +20,7 @@ from nlp_tasks.data.findings import Finding
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.data.sources import Files, open_source
 from nlp_tasks.data.splits import Splits
+from nlp_tasks.errors import UserError
 from nlp_tasks.recipe import Data, Recipe, Training
 
 if TYPE_CHECKING:
@@ -202,8 +203,12 @@ class Task(ABC):
     def check_files(cls, data: Data) -> None:
         """Raises UserError where a file that `[data]` names is missing: told at once, before TensorFlow is imported."""
         splits = (data.train, data.validation, data.test) if data.source == "files" else ()
-        for name in filter(None, (*splits, getattr(data, "vectors", ""))):
+        for name in filter(None, splits):
             Files(data, {}, ()).path(name)
+        if (name := getattr(data, "vectors", "")) and not data.path(name).is_file():
+            raise UserError(
+                f"no file {data.path(name)}", "data.vectors names a file of word vectors as text (GloVe, word2vec; .gz too)"
+            )
 
     @abstractmethod
     def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Any]:

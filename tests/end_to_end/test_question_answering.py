@@ -35,6 +35,7 @@ kind = "{kind}"
 embedding = 8
 characters = 6
 units = 6
+token_dropout = 0.2
 {depth}
 
 [decoding]

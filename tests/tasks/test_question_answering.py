@@ -16,7 +16,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlp_tasks import export, inference
+from nlp_tasks import export, inference, layers
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.errors import LineError, UserError
 from nlp_tasks.tasks import question_answering_baselines, question_answering_verbs
@@ -33,7 +33,7 @@ ROWS = [
 ]
 KINDS: dict[str, dict[str, Any]] = {
     "attentive": {"kind": "attentive", "characters": 0, "overlap": False},
-    "drqa": {"kind": "drqa", "depth": 2, "pairs": 50},
+    "drqa": {"kind": "drqa", "depth": 2, "pairs": 50, "alignment": "layers", "token_dropout": 0.3},
     "bidaf": {"kind": "bidaf", "depth": 1},
 }
 
@@ -226,6 +226,30 @@ def test_the_loss_is_that_of_the_annotators(each: Reader) -> None:
         expected -= np.mean([logs[0][batch["starts"][row, a]] + logs[1][batch["ends"][row, a]] for a in range(answers)])
     assert loss.total.numpy() == pytest.approx(expected, rel=1e-6) and loss.weight.numpy() == 3
     assert 0 <= loss.parts["span_accuracy"][0] <= loss.parts["span_accuracy"][1] == 3
+
+
+def test_dropped_words_are_unknown_ones(tmp_path: Path) -> None:
+    """Where all are dropped, other words change nothing in training; characters and overlap are not looked at here."""
+    options = {
+        "kind": "drqa",
+        "depth": 1,
+        "characters": 0,
+        "overlap": False,
+        "token_dropout": 0.999,
+        "embedding_dropout": 0.0,
+        "dropout": 0.0,
+    }
+    reader = Reader(open_task(tmp_path, model=options))
+    noise = layers.Noise(tf.constant(1, tf.uint32), tf.constant([0], tf.uint32))
+
+    def starts(question: str, noise: Any) -> np.ndarray:
+        batch = {}
+        for name, value in reader.task.encode(tf.constant([question]), tf.constant([PASSAGE])).items():
+            batch[name], batch[f"{name}_lengths"] = value.to_tensor(), tf.cast(value.row_lengths(), tf.int32)
+        return reader.model(batch, noise)[0].numpy()
+
+    assert not np.allclose(starts("Anna was born", None), starts("Karl lives near", None))
+    np.testing.assert_array_equal(starts("Anna was born", noise), starts("Karl lives near", noise))
 
 
 # Scores
