@@ -1,6 +1,6 @@
-"""Question answering over stories, by a dynamic memory network (Kumar 2016; Xiong 2016): a word answers, which need not stand in the text.
+"""Question answering over stories, by a dynamic memory network (Kumar 2016): a word answers, which need not stand in the text.
 
-input       each fact is read by a recurrent network, and all facts, one after the other, by another in both directions
+input       each fact is read by a recurrent network, for itself
 question    is read as a fact is
 memory      looks at the facts several times, each time with what it found before in mind; gates say which facts matter
 answer      one of those that training has, from the last memory and the question
@@ -183,16 +183,11 @@ class QuestionAnsweringStories(Task):
 
     def build(self) -> Any:
         options = self.recipe.model
-
-        def both() -> Any:
-            return layers.Bidirectional(layers.GRU(options.units), layers.GRU(options.units))
-
         return layers.Model(
             self._answered,
             embedding=layers.Embedding(len(self.vocabulary), options.embedding, scale=0.5),
             embedding_dropout=layers.Dropout(options.embedding_dropout),
             reader=layers.GRU(options.units),
-            fusion=both(),
             dropout=layers.Dropout(options.dropout),
             memory=layers.EpisodicMemory(options.units, options.episodes, dropout=options.dropout),
             answer=keras.layers.Dense(len(self.answers)),
@@ -209,9 +204,7 @@ class QuestionAnsweringStories(Task):
         _, (read,) = model.reader(vectors, tf.math.count_nonzero(flat, 1, dtype=tf.int32), noise=noise)
         asked = model.embedding_dropout(model.embedding(batch["question"]), noise and noise.within("question"))
         _, (question,) = model.reader(asked, batch["question_lengths"], noise=noise)
-        units = self.recipe.model.units
-        fused, _ = model.fusion(tf.reshape(read, [rows, facts, units]), lengths, noise=noise)
-        found = model.dropout(fused[:, :, :units] + fused[:, :, units:], noise)
+        found = model.dropout(tf.reshape(read, [rows, facts, self.recipe.model.units]), noise)
         memory, gates = model.memory(found, lengths, question, noise)
         return model.answer(tf.concat([memory, question], -1)), gates
 

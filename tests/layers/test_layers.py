@@ -290,7 +290,7 @@ CASES = {
     "log_likelihood": tag_sequences(layers.log_likelihood, "rows", gold=True),
     "marginals": tag_sequences(layers.marginals, "tokens"),
     "viterbi": tag_sequences(layers.viterbi, "tokens"),
-    "EpisodicMemory": Case(lambda: layers.EpisodicMemory(FEATURES, 2, dropout=0.2, name="b"), rows=remembered),
+    "EpisodicMemory": Case(lambda: layers.EpisodicMemory(FEATURES, 2, dropout=0.2, name="b"), rows=remembered, scale=0.2),
     "QuestionAlignment": reading(lambda: layers.QuestionAlignment(UNITS)),
     "ContextQueryAttention": reading(layers.ContextQueryAttention, both=True),
     "BilinearPointer": Case(layers.BilinearPointer, pointing),
