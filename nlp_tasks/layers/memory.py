@@ -16,11 +16,11 @@ class EpisodicMemory(keras.layers.Layer):
         s_t = σ(w · tanh(W z_t + b) + d)              whether fact t matters now
         g_t = s_t Π_{u>t} (1 - s_u) / Σ               the last one that does
         e   = Σ_t g_t c_t
-        m   = max(0, W_i [m; e; q] + b_i)             from m = q at first
+        m   = max(0, W_i [m; e; q; m ∘ e; q ∘ e] + b_i)   from m = q at first
 
     g is what is left of each fact in the paper's own episode h_t = s_t f(c_t, h_{t-1}) + (1 - s_t) h_{t-1}, with f = c_t: a later fact
     that matters takes the place of an earlier one, as it does in a story. p_t says where the fact stands to what the episode before
-    looked at: how much of that was earlier, right before, here, right behind, later.
+    looked at: how much of that was earlier, right before, here, right behind, later. The products in m are not the paper's.
 
     Args:
         units: size of facts, question and memory.
@@ -61,7 +61,9 @@ class EpisodicMemory(keras.layers.Layer):
             logits = tf.math.log_sigmoid(opened) + shut_behind + (1 - inside) * tf.constant(HIDDEN, facts.dtype)
             weights = tf.nn.softmax(logits) * inside
             episode = tf.matmul(weights[:, None], facts)[:, 0]
-            update = getattr(self, f"update_{number}")(tf.concat([memory, episode, question], -1))
+            update = getattr(self, f"update_{number}")(
+                tf.concat([memory, episode, question, memory * episode, question * episode], -1)
+            )
             memory = getattr(self, f"dropout_{number}")(update, noise)
             gates.append(logits)
         return tf.where((lengths > 0)[:, None], memory, tf.zeros([], memory.dtype)), tf.stack(gates, 1)

@@ -41,7 +41,8 @@ def test_the_memory_follows_its_equations() -> None:
         left = np.array([matters[t] * np.prod(1 - matters[t + 1 :]) for t in range(3)])
         looked = left / left.sum()
         np.testing.assert_allclose(tf.nn.softmax(gates)[0, number - 1, :3], looked, rtol=1e-4)
-        known = np.maximum(0, dense(f"update_{number}", np.concatenate([known, looked @ inside, asked])))
+        found = looked @ inside
+        known = np.maximum(0, dense(f"update_{number}", np.concatenate([known, found, asked, known * found, asked * found])))
     np.testing.assert_allclose(memory[0], known, rtol=1e-4)
     assert tf.nn.softmax(gates)[0, :, 3].numpy().max() == 0
 
