@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -420,7 +420,7 @@ def _asking_verb(name: str) -> click.Command:
                 failed = True
                 continue
             if verb.picture and style == "text":
-                pictures += _draw(verb, [answer], Path(given["output"]), pictures)
+                pictures += _draw(verb, [line], [answer], given, pictures)
             else:
                 click.echo(_shown(verb, line, answer, style, given))
         if failed:
@@ -479,7 +479,7 @@ def _verb(name: str, declared_as: str) -> click.Command:
             if typed and not inputs:
                 continue
             if verb.picture and style == "text":
-                pictures += _draw(verb, loaded.answer(verb, inputs), Path(given["output"]), pictures)
+                pictures += _draw(verb, lines, loaded.answer(verb, inputs), given, pictures)
                 continue
             for text, answer in zip(lines, loaded.answer(verb, inputs, signature), strict=True):
                 click.echo(_shown(verb, text, answer, style, given))
@@ -503,20 +503,21 @@ def _stream(verb: Verb, loaded: Loaded, text: str, options: dict[str, Any], styl
     click.echo()
 
 
-def _draw(verb: Verb, answers: list[dict[str, Any]], output: Path, before: int) -> int:
+def _draw(verb: Verb, lines: Sequence[str], answers: list[dict[str, Any]], options: dict[str, Any], before: int) -> int:
     """A picture an answer; the second and further ones have their number in the name."""
     from nlp_tasks.report import save_figure
 
     assert verb.picture
+    output = Path(options["output"])
     if not output.parent.is_dir() or output.is_dir():
         reason = "it is a folder" if output.is_dir() else f"no folder {output.parent}"
         raise UserError(f"cannot write {output}: {reason}", "name another place with --output")
     if output.suffix.lower() not in _PICTURES:
         raise UserError(f"cannot write {output}: no picture is called so", f"name it with one of {', '.join(_PICTURES)}")
-    for number, answer in enumerate(answers, before + 1):
+    for number, (line, answer) in enumerate(zip(lines, answers, strict=True), before + 1):
         path = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
         try:
-            save_figure(verb.picture(answer), path)
+            save_figure(verb.picture({**verb.asked(line, options), **answer}), path)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}", "name another place with --output") from None
         click.echo(path)

@@ -85,5 +85,6 @@ def _picture(answer: Mapping[str, Any]) -> Any:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel=f"episode → {answer['answer']}")
+    axes.set_title("episode", fontsize="medium")
+    axes.set(xlabel=f"{answer['question']} → {answer['answer']}".replace("$", r"\$"))
     return figure

@@ -105,13 +105,13 @@ class Verb:
         answers: from outputs (`{name: array [batch, …]}`) to one JSON-able dict a row; None where `ask` answers.
         text: a text, such a dict, and the verb's options, as lines for a terminal.
         tsv: a text and such a dict as lines of a table.
-        asked: what of a text and the options stands before the answer in a line of JSON.
+        asked: what of a text and the options stands before the answer in a line of JSON, and is told to a picture.
         signature: which function of the export answers texts.
         tokens: which one answers texts that come in tokens; empty where none does.
         documents: further formats by name.
         inputs: from a text and the verb's options to what the signature takes. Raises LineError at a text that it cannot take.
         options: names of those options of the command that this task takes.
-        picture: of such a dict, a matplotlib figure: the verb then writes files in place of lines.
+        picture: of what was asked and such a dict, a matplotlib figure: the verb then writes files in place of lines.
         stream: from a model, a text and the options to parts of the answer as they come; where there is one, it answers all texts.
         ask: from a model, a text and the options to the answer, where that takes more than one question to the model; a LineError says
             what is wrong with this text alone.

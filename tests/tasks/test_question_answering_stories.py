@@ -153,7 +153,8 @@ def test_verbs(reader: Reader) -> None:
     (looked,) = reader.loaded.answer(align, [align.inputs(line, {})])
     assert looked["facts"] == ["Mary went home.", "John sleeps."]
     assert len(align.tsv(line, looked).splitlines()) == 2
-    (axes,) = align.picture(looked).axes
+    (axes,) = align.picture({**align.asked(line, {}), **looked}).axes
+    assert axes.get_xlabel() == f"Where is Mary? → {looked['answer']}"
     assert [label.get_text() for label in axes.get_yticklabels()] == looked["facts"]
     for broken in ("{", "[]", '{"story": 1, "question": "x"}', "Where?"):
         with pytest.raises(LineError):
