@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,5 +87,6 @@ def _picture(answer: Mapping[str, Any]) -> Any:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title("episode", fontsize="medium")
-    axes.set(xlabel=f"{answer['question']} → {answer['answer']}".replace("$", r"\$"))
+    asked = textwrap.fill(f"{answer['question']} → {answer['answer']}", 60)
+    figure.supxlabel(asked.replace("$", r"\$"), fontsize="medium")
     return figure

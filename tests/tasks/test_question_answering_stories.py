@@ -153,8 +153,9 @@ def test_verbs(reader: Reader) -> None:
     (looked,) = reader.loaded.answer(align, [align.inputs(line, {})])
     assert looked["facts"] == ["Mary went home.", "John sleeps."]
     assert len(align.tsv(line, looked).splitlines()) == 2
-    (axes,) = align.picture({**align.asked(line, {}), **looked}).axes
-    assert axes.get_xlabel() == f"Where is Mary? → {looked['answer']}"
+    figure = align.picture({**align.asked(line, {}), **looked})
+    (axes,) = figure.axes
+    assert figure.get_supxlabel() == f"Where is Mary? → {looked['answer']}"
     assert [label.get_text() for label in axes.get_yticklabels()] == looked["facts"]
     for broken in ("{", "[]", '{"story": 1, "question": "x"}', "Where?"):
         with pytest.raises(LineError):
