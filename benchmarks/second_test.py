@@ -8,12 +8,14 @@ FILE has the form of the recipe's own test file. Nothing is trained and nothing 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 import msgspec
 
 from nlp_tasks import load
+from nlp_tasks.errors import UserError
 from nlp_tasks.report import table, with_interval
 from nlp_tasks.scores import Scores
 
@@ -44,4 +46,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

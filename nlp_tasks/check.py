@@ -222,7 +222,7 @@ class Check:
                 self._note("passed", split, f"{what}: {number:,}, read over, as they are no words of the model", number)
         for what, places in sorted(counts.mended.items()):
             self._findings.append(Finding("mended", "warning", split, f"{what}: {len(places):,}", len(places), places[:PLACES],
-                                          "they are read as the field's scorer reads them; better mend the file"))  # fmt: skip
+                                          "better mend the file"))  # fmt: skip
 
     def _look(self, examples: list[Any]) -> _Looked:
         texts = [self._task.text(example) for example in examples]

@@ -50,6 +50,7 @@ else:
     vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
 
 SIDES = ("question", "passage")
+ELSEWHERE = "answers that do not stand where they should, taken where their text stands if only once"
 FURTHER, AND_MORE = 8, 64
 """Spans that are looked at for each answer asked for, and beside, where more than one is: some of them are the same text."""
 
@@ -173,7 +174,7 @@ class QuestionAnswering(Task):
             starts, problems = passages.mended_starts(fields["passage"], fields["answers"], tuple(map(int, fields["starts"])))
             for problem in problems:
                 place = f"{row.where}: {fields['id']}: {problem}"
-                counts.mended.setdefault("answers that do not stand where they should", []).append(place)
+                counts.mended.setdefault(ELSEWHERE, []).append(place)
             inputs = fields["question"], fields["passage"]
             yield Question(inputs, tuple(fields["answers"]), row.where, tuple(starts), fields["id"], fields["title"])
 

@@ -166,7 +166,9 @@ class Tagging(Task):
             raise UserError(f"{row.place(wrong)}: {error}", 'set data.scheme = "tags" if the tags write no spans, '
                             "or data.columns if they stand in another column") from None  # fmt: skip
         for index, problem in problems:
-            counts.mended.setdefault("malformed tag sequences mended", []).append(f"{row.place(index)}: {problem}")
+            counts.mended.setdefault("malformed tag sequences, read as conlleval reads them", []).append(
+                f"{row.place(index)}: {problem}"
+            )
         return spans.write_tags(found, len(tags), self.recipe.model.spans)
 
     def labels_of(self, example: Sentence) -> Sequence[str]:

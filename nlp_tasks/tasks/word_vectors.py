@@ -148,6 +148,11 @@ class WordVectors(RunningText):
             return read_questions(data.path(data.questions))
         return toy_world.questions() if _asks_toy_questions(data) else []
 
+    def _shown(self) -> Sequence[str]:
+        """Words whose neighbours people see."""
+        data = self.recipe.data
+        return data.neighbours_of or (toy_world.frequent() if _asks_toy_questions(data) else ())
+
     # Resources: units.tsv
 
     def prepare(self, examples: Callable[[], Iterator[Piece]], folder: Path) -> None:
@@ -308,8 +313,9 @@ class WordVectors(RunningText):
     def samples(self, signature: str, examples: Sequence[Inputs]) -> Sequence[Inputs]:
         if signature != "serving_default":
             return examples
-        words = self.units.names.numpy()[self._ranked[: len(examples)]]
-        return [*((word.decode(),) for word in words), ("neverseen",), ("",), ("é 👍🏽 你好",)]
+        frequent = (word.decode() for word in self.units.names.numpy()[self._ranked[: len(examples)]])
+        words = dict.fromkeys((*self._shown(), *frequent))
+        return [*((word,) for word in words), ("neverseen",), ("",), ("é 👍🏽 你好",)]
 
     # Scores
 
@@ -334,8 +340,7 @@ class WordVectors(RunningText):
             found.append(scoring.analogies(answer, questions, lowercase))
         if data.similarity:
             found.append(scoring.similarity(answer, read_similarity(data.path(data.similarity))))
-        words = data.neighbours_of or (toy_world.frequent() if _asks_toy_questions(data) else ())
-        found.append(scoring.neighbours(answer, words))
+        found.append(scoring.neighbours(answer, self._shown()))
         return functools.reduce(scores.joined, found)
 
     def baseline(self, examples: Callable[[str], Iterator[Piece]], test: Sequence[Piece]) -> tuple[str, Scores]:

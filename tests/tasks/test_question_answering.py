@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nlp_tasks import export, inference, layers
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.errors import LineError, UserError
-from nlp_tasks.tasks import question_answering_baselines, question_answering_verbs
+from nlp_tasks.tasks import question_answering, question_answering_baselines, question_answering_verbs
 from nlp_tasks.tasks import question_answering_scores as scoring
 from nlp_tasks.tasks.question_answering import Question, QuestionAnswering
 from nlp_tasks.training import build
@@ -181,7 +181,7 @@ def test_rows_become_questions() -> None:
     }
     (question,) = task.read([Row(fields, Where("a.json", 1))], counts)
     assert question.starts == (9, 0, -1) and question.inputs == ("Who?", "Anna and Karl.")
-    assert len(counts.mended["answers that do not stand where they should"]) == 2
+    assert len(counts.mended[question_answering.ELSEWHERE]) == 2
     assert task.unfit(question) == "" and task.unfit(question._replace(starts=(-1,))) == "no answer that stands in its passage"
     assert task.unfit(question._replace(inputs=(" ", "x"))) == "an empty question or passage"
 

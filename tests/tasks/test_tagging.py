@@ -409,7 +409,7 @@ def test_malformed_spans_are_counted_with_their_place_and_mended_as_conlleval_re
         assert [list(s.target) for s in task.read(rows(text, "bio", "dev.conll"), counts)] == expected
         (places,) = counts.mended.values()
         assert places == ["dev.conll:1: I-PER at the beginning", "dev.conll:6: I-LOC after B-PER"]
-        assert "2 malformed tag sequences mended (dev.conll:1: " in str(counts)
+        assert "2 malformed tag sequences, read as conlleval reads them (dev.conll:1: " in str(counts)
 
 
 def test_a_tag_of_another_scheme_is_refused_with_its_place(tmp_path: Path) -> None:
