@@ -137,6 +137,8 @@ class _Side:
     places: dict[tuple[str, str], str] = field(default_factory=dict)
     """The first of each ("label", …) and ("script", …)."""
     tokens: dict[str, NgramCounter] = field(default_factory=dict)
+    texts: set[int] = field(default_factory=set)
+    """Hashes of the inputs that were counted, where each counts once."""
     examples: int = 0
 
     def add(self, example: Any, labels: Sequence[str], script: str) -> None:
@@ -145,6 +147,14 @@ class _Side:
         self.scripts.update([script] if script else [])
         for key in {("script", script), *(("label", label) for label in labels)} - self.places.keys():
             self.places[key] = str(example.where)
+
+    def first_time(self, column: int, texts: Iterable[str]) -> np.ndarray:
+        """`<bool>[texts]`: whether this column had none of the same."""
+        fresh = []
+        for text in texts:
+            fresh.append((key := hash((column, text))) not in self.texts)
+            self.texts.add(key)
+        return np.array(fresh, bool)
 
 
 class Check:
@@ -162,7 +172,7 @@ class Check:
         self._counts: dict[str, Counts] = {}
         self._known: dict[str, np.ndarray] = {}
         """By field, hashes of the tokens that the model will know, ascending."""
-        self._vocabulary: dict[str, int] = {}
+        self._vocabularies: dict[str, dict[str, int]] = {}
         self._findings: list[Finding] = []
         self._broken: set[str] = set()
         self._examiner = task.examiner()
@@ -258,9 +268,13 @@ class Check:
         names = np.array(sides)
         for side_name in {*sides} & {*SPLITS}:
             rows, known = names == side_name, self._sides[side_name]
-            for name, lengths in looked.lengths.items():
+            for column, (name, lengths) in enumerate(looked.lengths.items()):
                 known.lengths.setdefault(name, array("I")).extend(lengths[rows].tolist())
-                tokens = looked.tokens[name][np.repeat(rows, lengths)]
+                counted = rows.copy()
+                if self._task.joint_vocabulary:
+                    texts = [example.inputs[column] for example, there in zip(looked.examples, rows, strict=True) if there]
+                    counted[rows] = known.first_time(column, texts)
+                tokens = looked.tokens[name][np.repeat(counted, lengths)]
                 counter = known.tokens.setdefault(name, NgramCounter(1, merge_at=2_000_000))
                 counter.add(tokens, np.zeros(len(tokens), np.int64))
 
@@ -401,16 +415,19 @@ class Check:
         except UserError as error:
             self._refuse("refused", "train", error.message, 1, [], error.hint)
             further = []
-        for field_name, counter in train.tokens.items():
-            keys, counts = counter.result()
+        counted = {name: counter.result() for name, counter in train.tokens.items()}
+        if self._task.joint_vocabulary:
+            counted = {" and ".join(counted): _summed(counted.values())}
+        for name, (keys, counts) in counted.items():
             kept = np.flatnonzero(counts[:, 0] >= text.minimum_count)
             if len(kept) > text.vocabulary_size:  # equal counts: any of them
                 kept = kept[np.argsort(-counts[kept, 0], kind="stable")[: text.vocabulary_size]]
             if not len(kept):
                 self._refuse("no_vocabulary", "train", "no token of the training data gets into the vocabulary", 0, [],
                              f"is the text empty? text.minimum_count is {text.minimum_count}")  # fmt: skip
-            self._vocabulary[field_name] = len(kept)
-            self._known[field_name] = np.union1d(keys[kept], _token_hashes(tf.constant(further, tf.string)).numpy())
+            self._vocabularies[name] = {"kept": len(kept), "distinct": len(keys)}
+            known = np.union1d(keys[kept], _token_hashes(tf.constant(further, tf.string)).numpy())
+            self._known |= dict.fromkeys(train.tokens if self._task.joint_vocabulary else (name,), known)
 
     def _judge_labels(self, train: _Side) -> None:
         try:
@@ -476,8 +493,8 @@ class Check:
                 }
             keys, counts = side.tokens[field_name].result()
             described["distinct"] = len(keys)
-            if name == "train" and field_name in self._vocabulary:
-                described["vocabulary"] = self._vocabulary[field_name]
+            if name == "train" and not self._task.joint_vocabulary:
+                self._vocabularies.setdefault(field_name, {"distinct": len(keys)})
             if field_name in self._known:
                 described["unknown"] = float(counts[~np.isin(keys, self._known[field_name])].sum() / max(1, counts.sum()))
             if field_name == self._task.length_field:
@@ -491,8 +508,18 @@ class Check:
             "from": self._splits.describe(name),
             "examples": side.examples,
             "fields": fields,
+            "vocabularies": self._vocabularies if name == "train" else {},
             "labels": dict(side.labels.most_common()),
         }
+
+
+def _summed(counted: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Keys, ascending, and the counts of equal ones added up."""
+    every = [*counted]
+    keys, place = np.unique(np.concatenate([keys for keys, _ in every]), return_inverse=True)
+    counts = np.zeros((len(keys), 1), np.int64)
+    np.add.at(counts, place, np.concatenate([counts for _, counts in every]))
+    return keys, counts
 
 
 def _token_hashes(tokens: tf.Tensor) -> tf.Tensor:

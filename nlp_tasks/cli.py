@@ -376,11 +376,17 @@ def _value(context: click.Context, parameter: click.Parameter, value: Any) -> An
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
 
 
-def _check_options(verb: Verb, declared: tasks.Command, given: dict[str, Any]) -> None:
-    """Refuses options that are for models of other tasks."""
+def _check_options(verb: Verb, declared: tasks.Command, given: dict[str, Any], style: str) -> None:
+    """Refuses options that are for models of other tasks, or have no effect beside others."""
     for option in declared.options:
-        if option.name not in verb.options and given[option.name] != option.default:
+        if given[option.name] == option.default:
+            continue
+        if option.name not in verb.options:
             raise UserError(f"this model's {verb.name} takes no --{option.name.replace('_', '-')}", "leave it out")
+        without_effect = [f"--{name.replace('_', '-')}" for name in option.excludes if given.get(name)]
+        without_effect += [f"--format {style}"] if style in option.excludes else []
+        if without_effect:
+            raise UserError(f"--{option.name.replace('_', '-')} and {' and '.join(without_effect)}", "give one of them")
 
 
 def _declared_options(declared: tasks.Command) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -452,7 +458,7 @@ def _verb(name: str, declared_as: str) -> click.Command:
 
         loaded = load(model)
         verb = find_verb(loaded.task, declared_as)
-        _check_options(verb, declared, given)
+        _check_options(verb, declared, given, style)
         if style not in _LINES:
             _answer_documents(loaded, verb, file, style, [o.name for o in declared.options if given[o.name] != o.default])
             return

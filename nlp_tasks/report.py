@@ -205,8 +205,8 @@ def split_rows(splits: Mapping[str, Any]) -> list[list[str]]:
 
 def _split_table(splits: Mapping[str, Any]) -> str:
     text = table(split_rows(splits), SPLIT_HEADER, right=(1, 3, 4, 5, 6, 7, 8, 9)) if splits else ""
-    for name, content in splits.get("train", {}).get("fields", {}).items():
-        kept = f"{content['vocabulary']:,} of the " if "vocabulary" in content else "open, "
+    for name, content in splits.get("train", {}).get("vocabularies", {}).items():
+        kept = f"{content['kept']:,} of the " if "kept" in content else "open, "
         text += f"\n\nvocabulary of {name}: {kept}{content['distinct']:,} different ones in train"
     return text
 

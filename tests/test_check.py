@@ -144,7 +144,7 @@ def test_padding_is_that_of_the_batches(counted: dict[str, Any]) -> None:
 def test_unknown_tokens_are_those_that_do_not_get_into_the_vocabulary(counted: dict[str, Any]) -> None:
     """a (4) and b (3) do; c (2) is beyond its size; the comma, d, e and f (1) are too rare."""
     train, validation, test = (split["fields"]["tokens"] for split in counted["splits"].values())
-    assert (train["distinct"], train["vocabulary"]) == (7, 2)
+    assert counted["splits"]["train"]["vocabularies"] == {"tokens": {"kept": 2, "distinct": 7}}
     assert [field["unknown"] for field in (train, validation, test)] == [6 / 13, 1 / 2, 2 / 4]
     assert [field["distinct"] for field in (validation, test)] == [2, 3]
 
@@ -168,8 +168,9 @@ def test_the_vocabulary_is_as_large_as_a_run_makes_it(
         "test": columns("a/O b/O c/O z/B-X"),
     }
     run = opened(NER, *settings, **texts)
-    splits = {name: split["fields"]["words"] for name, split in run.check()["splits"].items()}
-    assert (splits["train"]["vocabulary"], splits["train"]["unknown"], splits["test"]["unknown"]) == (known, train, test)
+    splits = run.check()["splits"]
+    assert splits["train"]["vocabularies"]["words"]["kept"] == known
+    assert [splits[name]["fields"]["words"]["unknown"] for name in ("train", "test")] == [train, test]
     task = tasks.find("tagging")(run.recipe)
     task.prepare(lambda: task.read(run.splits.rows("train"), Counts()), place)
     assert len(list(read_vocabulary(place / "vocabulary.tsv"))) == known
@@ -737,7 +738,8 @@ LENGTH = {"min": 0, "5%": 1, "median": 1234, "95%": 2000, "99%": 3000, "max": 12
 CONTENT = {
     "splits": {
         "train": described(1234, {"pos": 3, "neg": 1}, tokens=56789, length=LENGTH, limit=9, cut_rows=0.5, cut_tokens=0.1234,
-                           distinct=4000, vocabulary=3000, unknown=0.0556, padding=0.254),
+                           distinct=4000, unknown=0.0556, padding=0.254)
+        | {"vocabularies": {"tokens": {"kept": 3000, "distinct": 4000}}},
         "test": described(2, {"pos": 1, "new": 1}, tokens=6, length=dict.fromkeys(LENGTH, 3), distinct=2, unknown=0.5),
     },
     "findings": [

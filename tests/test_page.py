@@ -72,11 +72,12 @@ def write_run(folder: Path, task: str, found: scores.Scores, baseline: scores.Sc
          "validation_loss": 1.5 / epoch, "validation_accuracy": 0.4 + epoch / 10} for epoch in (1, 2, 3)
     ])  # fmt: skip
     length = {"median": 8, "95%": 11, "max": 1234}
-    words = {"tokens": 31279, "length": length, "distinct": 1671, "vocabulary": 1671, "unknown": 0.0325, "padding": 0.2}
+    words = {"tokens": 31279, "length": length, "distinct": 1671, "unknown": 0.0325, "padding": 0.2}
     finding = {"kind": "near", "level": "note", "split": "train", "message": "2 rows nearly another row", "count": 2,
                "places": ["train:3 ≈ train:1"], "advice": "leave them out"}  # fmt: skip
     write(folder / "check.json", {
-        "splits": {"train": {"from": "train", "examples": 4000, "fields": {"words": words}, "labels": {}}},
+        "splits": {"train": {"from": "train", "examples": 4000, "fields": {"words": words}, "labels": {},
+                             "vocabularies": {"words": {"kept": 1671, "distinct": 1671}}}},
         "findings": [finding], "copies": [], "seconds": 1.0,
     })  # fmt: skip
     write(folder / "environment.json", {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ COLUMNS: Columns = {
     "id": ("id",), "title": ("title",),
 }  # fmt: skip
 """Columns of a row, and what TensorFlow Datasets calls them in "squad"."""
+
+MOVED = "answers taken from where their text stands, which is not where they should"
+LOST = "answers left out, as their text stands nowhere or in several places, and not where it should"
 
 
 def read_file(path: Path, columns: Columns, order: object, counts: Counts) -> Iterator[Row]:
@@ -94,13 +98,13 @@ def questions(content: Any, name: str, *, answered: bool = True) -> Iterator[tup
     place = name
     try:
         for number, article in enumerate(_list(content["data"])):
-            title = _text(str(article.get("title", "")))
+            title = _name(article.get("title", ""))
             for paragraph_number, paragraph in enumerate(_list(article["paragraphs"])):
                 place = f"{name}: data[{number}].paragraphs[{paragraph_number}]"
                 passage = _text(paragraph["context"])
                 for question in _list(paragraph["qas"]):
                     place = f"{name}: question {question.get('id')!r}"
-                    checked: dict[str, Any] = {"id": _text(str(question["id"])), "question": _text(question["question"])}
+                    checked: dict[str, Any] = {"id": _name(question["id"]), "question": _text(question["question"])}
                     if answered:
                         checked["answers"] = [
                             {"text": _text(answer["text"]), "answer_start": int(answer["answer_start"])}
@@ -121,6 +125,11 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
+def _name(value: Any) -> str:
+    """Of an id or a title, which may be numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a {type(value).__name__} where a text belongs")
@@ -129,8 +138,8 @@ def _text(value: Any) -> str:
     return value
 
 
-def mended_starts(passage: str, answers: tuple[str, ...], starts: tuple[int, ...]) -> tuple[list[int], list[str]]:
-    """First characters of answers as their passage has them, and what was wrong with others.
+def mended_starts(passage: str, answers: tuple[str, ...], starts: tuple[int, ...]) -> tuple[list[int], list[tuple[str, str]]]:
+    """First characters of answers as their passage has them, and what was wrong with others: `MOVED` or `LOST`, and how.
 
     A wrong one is found where its text stands in the passage once; -1 where it does not, or more often.
     """
@@ -139,8 +148,8 @@ def mended_starts(passage: str, answers: tuple[str, ...], starts: tuple[int, ...
         if start >= 0 and text and passage.startswith(text, start):
             found.append(start)
             continue
-        count = passage.count(text) if text else 0
+        count = len(re.findall(f"(?={re.escape(text)})", passage)) if text else 0
         found.append(passage.find(text) if count == 1 else -1)
         where = f"but at {found[-1]}" if count == 1 else f"but {count:,} times elsewhere" if count else "nor elsewhere"
-        problems.append(f"{excerpt(text, 30)} is not at character {start}, {where}")
+        problems.append((MOVED if count == 1 else LOST, f"{excerpt(text, 30)} is not at character {start}, {where}"))
     return found, problems

@@ -22,7 +22,10 @@ REGISTRY = {
 
 
 class Option(NamedTuple):
-    """An option of a command: its value is at least `minimum` (above it, where `is_open`) and at most `maximum`."""
+    """An option of a command: its value is at least `minimum` (above it, where `is_open`) and at most `maximum`.
+
+    excludes: what has no effect beside it: other options, and formats.
+    """
 
     name: str
     type: type
@@ -31,6 +34,7 @@ class Option(NamedTuple):
     minimum: float | None = None
     maximum: float | None = None
     is_open: bool = False
+    excludes: tuple[str, ...] = ()
 
 
 class Command(NamedTuple):
@@ -59,7 +63,13 @@ VERBS = {
             Option("n_best", int, None, "Translations and answers to questions: so many, best first.", 1, 100),
             Option("scores", bool, False, "Translations and answers to questions: each with its score."),
             Option("passage", str, None, "Questions: the file with the passage; lines are then questions about it."),
-            Option("highlight", bool, False, "Questions: show the answer inside its passage."),
+            Option(
+                "highlight",
+                bool,
+                False,
+                "Questions: show the answer inside its passage.",
+                excludes=("n_best", "scores", "tsv", "jsonl"),
+            ),
         ),
     ),
     "align": Command(

@@ -50,9 +50,8 @@ else:
     vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
 
 SIDES = ("question", "passage")
-ELSEWHERE = "answers that do not stand where they should, taken where their text stands if only once"
-FURTHER, AND_MORE = 8, 64
-"""Spans that are looked at for each answer asked for, and beside, where more than one is: some of them are the same text."""
+MOST, FURTHER, AND_MORE = 100, 8, 64
+"""Answers of a question, at most. Spans looked at for each answer asked for, and beside, where more than one is: some are the same text."""
 
 
 class Data(recipe.Data, frozen=True, kw_only=True):
@@ -78,11 +77,9 @@ class Model(Section, frozen=True, kw_only=True):
         ("frozen"), or are "tuned", after so many steps (tuned_after).
     characters: filters of a convolution over each token's characters (0: none); longest: so many characters of a token are read.
     pairs: buckets of hashed pairs of neighbouring tokens, which help where a token is a character (0: none).
-    overlap: whether a token knows that the other side has it, too: as it is, in lower case, and by its first letters.
-    alignment: where a token of drqa's passage gets the words of the question that are like it: among the "words" (Chen 2017), or before
-        each of the "layers" (Huang 2018).
+    overlap: whether a token knows that the other side has it, too: as it is, in lower case, by its first letters, with a neighbour.
     units: of each direction of the LSTMs; depth: so many of them, one upon the other (of bidaf: behind the attention).
-    token_dropout: share of words read as unknown in training, known by their characters alone.
+    token_dropout: share of words without their vectors in training: read as unknown, but for characters, pairs and overlap.
     embedding_dropout, dropout: shares left out before, and between and after, the LSTMs.
     """
 
@@ -94,7 +91,6 @@ class Model(Section, frozen=True, kw_only=True):
     longest: Positive = 20
     pairs: NonNegative = 0
     overlap: bool = True
-    alignment: Literal["words", "layers"] = "words"
     units: Positive = 128
     depth: Positive = 3
     token_dropout: Share = 0.0
@@ -134,15 +130,18 @@ class QuestionAnswering(Task):
     recipe_type = Recipe
     headline = "f1"
     independent = False  # many questions have one passage
+    joint_vocabulary = True
     order: ClassVar[tuple[str, ...]] = SIDES
     read_file = staticmethod(passages.read_file)
 
     def __init__(self, recipe: recipe.Recipe) -> None:
         super().__init__(recipe)
         options = self.recipe.model
-        unused = {"attentive": ("depth", "alignment"), "drqa": (), "bidaf": ("alignment",)}[options.kind]
+        unused = ("depth",) if options.kind == "attentive" else ()
         check_unused("model", options, unused, f'model.kind = "{options.kind}"')
-        if options.vectors == "frozen":
+        if not self.recipe.data.vectors:
+            check_unused("model", options, ("vectors", "tuned_after"), 'data.vectors = ""')
+        elif options.vectors == "frozen":
             check_unused("model", options, ("tuned_after",), 'model.vectors = "frozen"')
         if not options.characters:
             check_unused("model", options, ("longest",), "model.characters = 0")
@@ -166,15 +165,17 @@ class QuestionAnswering(Task):
         return example.inputs[1]
 
     def read(self, rows: Iterable[Row], counts: Counts) -> Iterator[Question]:
-        for row in rows:
+        rows = iter(rows)
+        for number, row in enumerate(rows):
             fields = row.fields
             if not fields["answers"]:
-                raise UserError(f"{row.where}: question {fields['id']!r} has no answer", "unanswerable questions, as SQuAD 2.0 has them, "
-                                "are not supported yet: leave them out")  # fmt: skip
+                others = [not further.fields["answers"] for further in rows]
+                raise UserError(f"{row.where}: {1 + sum(others):,} of {1 + number + len(others):,} questions have no answer, first "
+                                f"{fields['id']!r}", "unanswerable questions, as SQuAD 2.0 has them, are not supported yet: leave them "
+                                "out")  # fmt: skip
             starts, problems = passages.mended_starts(fields["passage"], fields["answers"], tuple(map(int, fields["starts"])))
-            for problem in problems:
-                place = f"{row.where}: {fields['id']}: {problem}"
-                counts.mended.setdefault(ELSEWHERE, []).append(place)
+            for kind, problem in problems:
+                counts.mended.setdefault(kind, []).append(f"{row.where}: {fields['id']}: {problem}")
             inputs = fields["question"], fields["passage"]
             yield Question(inputs, tuple(fields["answers"]), row.where, tuple(starts), fields["id"], fields["title"])
 
@@ -295,9 +296,7 @@ class QuestionAnswering(Task):
             made |= {f"{side}_{number}": both() for side in SIDES for number in range(1, depth + 1)}
             made |= {"starts": layers.BilinearPointer(), "ends": layers.BilinearPointer()}
         if options.kind == "drqa":
-            aligned = range(1, 1 + (options.depth if options.alignment == "layers" else 1))
-            made |= {f"alignment_{number}": layers.QuestionAlignment(options.embedding) for number in aligned}
-            made["summary"] = layers.AttentionPooling(options.units)
+            made |= {"alignment": layers.QuestionAlignment(options.embedding), "summary": layers.AttentionPooling(options.units)}
         return layers.Model(self._points, **made)
 
     def delay(self, variable: str) -> int:
@@ -313,9 +312,8 @@ class QuestionAnswering(Task):
 
     def _represented(self, model: Any, batch: dict[str, tf.Tensor], side: str, noise: Noise | None) -> tf.Tensor:
         """`<float>[rows, time, features]`, zeros beyond a row's length."""
-        words = batch[side]
-        trained = tf.where(words < self._trained, words, vocabulary.UNKNOWN)
-        parts = [model.embedding(model.token_dropout(trained, noise and noise.within(side)))]
+        words = model.token_dropout(batch[side], noise and noise.within(side))
+        parts = [model.embedding(tf.where(words < self._trained, words, vocabulary.UNKNOWN))]
         if self.vectors is not None:
             parts.append(model.vectors(words))
         if self.recipe.model.characters:
@@ -347,10 +345,9 @@ class QuestionAnswering(Task):
     def _deep(self, model: Any, inputs: Any, lengths: Any, noise: Noise | None) -> dict[str, tf.Tensor]:
         """Of both sides the outputs of all layers side by side."""
         outputs: dict[str, list[tf.Tensor]] = {side: [] for side in SIDES}
+        aligned = model.alignment(inputs["passage"], inputs["question"], lengths["question"])
+        inputs = {**inputs, "passage": tf.concat([inputs["passage"], aligned], -1)}
         for number in range(1, self.recipe.model.depth + 1):
-            if hasattr(model, f"alignment_{number}"):
-                aligned = getattr(model, f"alignment_{number}")(inputs["passage"], inputs["question"], lengths["question"])
-                inputs = {**inputs, "passage": tf.concat([inputs["passage"], aligned], -1)}
             read = {side: getattr(model, f"{side}_{number}")(inputs[side], lengths[side], noise=noise)[0] for side in SIDES}
             inputs = {side: model.dropout(read[side], noise and noise.within(f"{side}_{number}")) for side in SIDES}
             for side in SIDES:
@@ -389,15 +386,15 @@ class QuestionAnswering(Task):
             )
         return Loss(tf.reduce_sum(each * counted), tf.reduce_sum(counted), parts, state)
 
-    def _answered(self, model: Any, questions: tf.Tensor, passages: tf.Tensor, most: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The `most` best answers of different texts, best first, `[batch, most]` each."""
+    def _answered(self, model: Any, questions: tf.Tensor, passages: tf.Tensor, counts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Of each row the `counts` `<int32>[batch]` best answers of different texts, best first, `[batch, most]`, padded by "" and 0."""
+        looked_at = tf.where(counts > 1, counts * FURTHER + AND_MORE, 1)
         tokens, asked = self.tokenizer(passages), self.tokenizer(questions).text
         batch = ragged.batch(self._fields(asked, tokens.text))
         lengths = batch["passage_lengths"]
         starts, ends = (layers.pointed(logits, lengths) for logits in model(batch, None))
-        found = layers.best_spans(
-            starts, ends, self.recipe.decoding.max_answer_tokens, tf.where(most > 1, most * FURTHER + AND_MORE, 1)
-        )
+        count, most = (tf.reduce_max(tf.concat([each, [1]], 0)) for each in (looked_at, counts))
+        found = layers.best_spans(starts, ends, self.recipe.decoding.max_answer_tokens, count)
         places = {}
         for name, (field, at) in {
             "byte_starts": (tokens.byte_starts, found.starts), "byte_ends": (tokens.byte_ends, found.ends),
@@ -407,6 +404,7 @@ class QuestionAnswering(Task):
         repeated = tf.repeat(passages[:, None], tf.shape(found.scores)[1], 1)
         sizes = places["byte_ends"] - places["byte_starts"]
         there = (found.scores > layers.softmax.NEVER / 2) & ((lengths > 0) & (batch["question_lengths"] > 0))[:, None]
+        there &= tf.range(count) < looked_at[:, None]
         begins = tf.where(there, places["byte_starts"], 0)
         texts = tf.strings.substr(repeated, begins, tf.where(there, sizes, 0))
         there &= ~_seen_before(texts)
@@ -414,21 +412,20 @@ class QuestionAnswering(Task):
         there = tf.gather(there, order, batch_dims=1)
         chosen = {"answers": texts, "scores": tf.exp(found.scores), **places}
         chosen = {name: tf.gather(value, order, batch_dims=1) for name, value in chosen.items()}
-        return _only(there, chosen)
+        return _only(there & (tf.range(tf.shape(order)[1]) < counts[:, None]), chosen)
 
     def signatures(self, model: Any) -> dict[str, Signature]:
         def serving_default(questions: tf.Tensor, passages: tf.Tensor) -> dict[str, tf.Tensor]:
             """`<string>[batch]` each → answers `<string>[batch]`, cut out of the passages; scores `<float>[batch]`: p(start) · p(end);
             starts, ends (in characters), byte_starts, byte_ends `<int32>[batch]`. No answer: "" and a score of 0."""
-            return {name: value[:, 0] for name, value in self._answered(model, questions, passages, tf.constant(1)).items()}
+            found = self._answered(model, questions, passages, tf.ones_like(questions, tf.int32))
+            return {name: value[:, 0] for name, value in found.items()}
 
         def n_best(questions: tf.Tensor, passages: tf.Tensor, counts: tf.Tensor) -> dict[str, tf.Tensor]:
-            """Of each row the `counts` `<int32>[batch]` best answers, different texts, best first: the same, `[batch, most]`, padded; and
-            lengths `<int32>[batch]`: how many there are."""
-            most = tf.reduce_max(tf.concat([counts, [1]], 0))
-            found = self._answered(model, questions, passages, most)
-            inside = (tf.range(most) < counts[:, None]) & (found["answers"] != "")
-            return {**_only(inside, found), "lengths": tf.reduce_sum(tf.cast(inside, tf.int32), 1)}
+            """Of each row the `counts` `<int32>[batch]` best answers (at most 100), different texts, best first: the same, `[batch, most]`,
+            padded; and lengths `<int32>[batch]`: how many there are. (Fewer, too, where most of the best spans are the same text.)"""
+            found = self._answered(model, questions, passages, tf.clip_by_value(counts, 0, MOST))
+            return {**found, "lengths": tf.math.count_nonzero(found["answers"] != "", 1, dtype=tf.int32)}
 
         pair = tuple(tf.TensorSpec([None], tf.string, name) for name in ("questions", "passages"))
         return {
@@ -530,6 +527,9 @@ def _only(there: tf.Tensor, values: Mapping[str, tf.Tensor]) -> dict[str, tf.Ten
 
 def _seen_before(texts: tf.Tensor) -> tf.Tensor:
     """`<string>[batch, count]` → whether an earlier one of the row is the same."""
-    same = texts[:, :, None] == texts[:, None]
-    count = tf.shape(texts)[1]
-    return tf.reduce_any(same & (tf.range(count)[:, None] > tf.range(count)), 2)
+    rows, count = tf.unstack(tf.shape(texts))
+    numbers = tf.tile(tf.strings.as_string(tf.range(rows))[:, None], [1, count])
+    different, which = tf.unique(tf.reshape(tf.strings.join([numbers, texts], " "), [-1]))
+    places = tf.range(rows * count)
+    first = tf.math.unsorted_segment_min(places, which, tf.size(different))
+    return tf.reshape(places > tf.gather(first, which), [rows, count])

@@ -14,12 +14,12 @@ from nlp_tasks import scores
 from nlp_tasks.scores import Scores
 
 QUESTION_WORDS = {
-    "how many / much": r"\bhow (many|much)\b|いくつ|いくら|何(人|個|回|年|歳|位|件|本|枚|台|校)",
+    "how many / much": r"\bhow (many|much)\b|いくつ|いくら|(どの|どれ)[くぐ]らい|何(人|個|回|年|歳|位|件|本|枚|台|校)",
     "who": r"\bwho(m|se)?\b|誰|だれ",
     "when": r"\bwhen\b|いつ",
     "where": r"\bwhere\b|どこ",
     "why": r"\bwhy\b|なぜ|どうして",
-    "which": r"\bwhich\b|どの|どれ|どちら",
+    "which": r"\bwhich\b|どの(?!よう|[くぐ]らい)|どれ(?![くぐ]らい)|どちら",
     "how": r"\bhow\b|どのよう|どうやって",
     "what": r"\bwhat\b|何|なに",
 }

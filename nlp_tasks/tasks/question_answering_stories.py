@@ -20,13 +20,14 @@ from msgspec import Meta
 
 from nlp_tasks import recipe
 from nlp_tasks.data import stories
-from nlp_tasks.data.rows import Counts, Row, Where, chunks
+from nlp_tasks.data.findings import Finding, Tally
+from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
 from nlp_tasks.data.sources import open_source
-from nlp_tasks.data.splits import Splits
+from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.lazy import lazy
 from nlp_tasks.recipe import Positive, Section, Share
 from nlp_tasks.tasks.question_answering_stories_verbs import verbs
-from nlp_tasks.tasks.task import Answering, Loss, Signature, Task, Verb
+from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task, Verb
 
 if TYPE_CHECKING:
     import keras
@@ -90,6 +91,7 @@ class QuestionAnsweringStories(Task):
     recipe_type = Recipe
     headline = "accuracy"
     independent = False  # a story has several questions
+    joint_vocabulary = True
     order: ClassVar[tuple[str, ...]] = ("story", "question", "answer")
 
     @property
@@ -138,6 +140,9 @@ class QuestionAnsweringStories(Task):
     @functools.cached_property
     def tokenizer(self) -> tokenizer.Tokenizer:
         return tokenizer.Tokenizer(self.recipe.text.lowercase, self.recipe.text.blank)
+
+    def examiner(self) -> Examiner:
+        return _LongFacts(self.tokenizer, self.recipe.model.longest)
 
     # Resources: vocabulary.tsv, answers.json
 
@@ -279,7 +284,7 @@ class QuestionAnsweringStories(Task):
 
     def score(self, results: Sequence[dict[str, Any]]) -> Scores:
         parts = {"accuracy": _shares([result["gold"] == result["answer"] for result in results])}
-        if all("episodes" in result for result in results):
+        if all("episodes" in result for result in results) and any(result["supporting"] for result in results):
             parts["supporting_recall"] = np.array(
                 [[len({*result["supporting"]} & {*result["episodes"]}) for result in results],
                  [len({*result["supporting"]}) for result in results]], float)  # fmt: skip
@@ -310,6 +315,39 @@ class QuestionAnsweringStories(Task):
         return name, self.score([
             {"gold": example.target, "answer": str(answer), "task": example.task} for example, answer in zip(test, answers, strict=True)
         ])  # fmt: skip
+
+
+class _LongFacts(Examiner):
+    """Finds facts of which the model does not read all words."""
+
+    def __init__(self, split: Any, longest: int) -> None:
+        self._tokenize, self._longest = split, longest
+        self._waiting: list[tuple[str, str, Where]] = []
+        self._known: set[str] = set()
+        self._long = {name: Tally() for name in SPLITS}
+
+    def see(self, split: str, example: Asked) -> None:
+        for fact in example.inputs[0].split(stories.END):
+            if fact not in self._known:
+                self._known.add(fact)
+                self._waiting.append((split, fact, example.where))
+        if len(self._waiting) >= CHUNK:
+            self._look()
+
+    def _look(self) -> None:
+        texts = [fact for _, fact, _ in self._waiting]
+        lengths = self._tokenize(tf.constant(texts, tf.string, [len(texts)])).text.row_lengths().numpy()
+        for (split, _, where), length in zip(self._waiting, lengths, strict=True):
+            if length > self._longest:
+                self._long[split].add("long", where)
+        self._waiting = []
+
+    def findings(self) -> Iterator[Finding]:
+        self._look()
+        for split in SPLITS:
+            if count := self._long[split].counts["long"]:
+                yield Finding("long_facts", "warning", split, f"different facts of more than {self._longest} words: {count:,}", count,
+                              self._long[split].places["long"], "the words behind are not read: set a larger model.longest")  # fmt: skip
 
 
 def _facts(texts: tf.Tensor) -> tf.RaggedTensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nlp_tasks.data.stories import END
 from nlp_tasks.errors import LineError
 from nlp_tasks.tasks.task import Inputs, Verb
 
@@ -37,7 +38,7 @@ def _pair(line: str, options: Mapping[str, Any]) -> Inputs:
         raise LineError(f"broken JSON: {error}", HINT) from None
     story, question = (content.get(name) for name in ("story", "question")) if isinstance(content, dict) else (None, None)
     if isinstance(story, list) and all(isinstance(fact, str) for fact in story):
-        story = "\n".join(story)
+        story = "".join(fact + END for fact in story)
     if not isinstance(story, str) or not isinstance(question, str):
         raise LineError(f"no story and question: {line[:60]!r}", HINT)
     return tuple(text.encode("utf-8", "replace").decode() for text in (story, question))

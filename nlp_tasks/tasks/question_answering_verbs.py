@@ -13,6 +13,7 @@ import numpy as np
 
 from nlp_tasks.data import passages
 from nlp_tasks.errors import LineError, UserError
+from nlp_tasks.progress import tell
 from nlp_tasks.tasks.task import Asked, Document, Inputs, Verb
 
 NUMBERS = ("starts", "ends", "byte_starts", "byte_ends")
@@ -95,16 +96,21 @@ def _highlighted(passage: str, answer: Mapping[str, Any]) -> str:
 
 
 def _tsv(line: str, answer: Mapping[str, Any]) -> str:
-    """The line as it came, the answer, its score, where it starts and ends."""
-    return f"{line}\t{_line(answer['answer'])}\t{answer['score']:.4f}\t{answer['start']}\t{answer['end']}"
+    """The line as it came, an answer, its score, where it starts and ends; a row an answer."""
+    found = answer.get("n_best", [answer])
+    return "\n".join(f"{line}\t{_line(each['answer'])}\t{each['score']:.4f}\t{each['start']}\t{each['end']}" for each in found)
 
 
 def _questions(lines: Iterable[bytes], name: str) -> Iterator[Asked]:
     """Of one id the first. All are looked at before the first is answered: nothing is written of a file that is broken."""
     content = passages.read(b"".join(lines), name)
     asked: dict[str, Asked] = {}
+    again = 0
     for _, passage, question in passages.questions(content, name, answered=False):
+        again += question["id"] in asked
         asked.setdefault(question["id"], Asked((question["question"], passage, 1), question["id"]))
+    if again:
+        tell(f"{name}: {again:,} left out (duplicate id)")
     return iter(asked.values())
 
 

@@ -127,7 +127,9 @@ class Tagging(Task):
 
     def __init__(self, recipe: recipe.Recipe) -> None:
         super().__init__(recipe)
-        if self.recipe.model.vectors == "frozen":
+        if not self.recipe.data.vectors:
+            check_unused("model", self.recipe.model, ("vectors", "tuned_after"), 'data.vectors = ""')
+        elif self.recipe.model.vectors == "frozen":
             check_unused("model", self.recipe.model, ("tuned_after",), 'model.vectors = "frozen"')
 
     @property

@@ -236,6 +236,9 @@ class Task(ABC):
     open_vocabulary: ClassVar[bool] = False
     """Whether the model reads what training lacks as well, from subwords: then no share of the tokens is unknown to it."""
 
+    joint_vocabulary: ClassVar[bool] = False
+    """Whether all inputs have one vocabulary, for which a text that several examples have counts once."""
+
     refuses_unseen: ClassVar[bool] = False
     """Whether a label that training lacks is refused in other splits; otherwise it counts as wrong."""
 

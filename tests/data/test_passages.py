@@ -99,9 +99,10 @@ def test_starts_that_are_wrong_are_found_where_they_can_be() -> None:
     starts, problems = passages.mended_starts(PASSAGE, ("Rome", "born", "Rome", "Paris", "old", ""), (17, 3, 1, 5, -4, 0))
     assert starts == [17, PASSAGE.index("born"), -1, -1, PASSAGE.index("old"), -1]
     assert problems == [
-        "'born' is not at character 3, but at 9",
-        "'Rome' is not at character 1, but 2 times elsewhere",
-        "'Paris' is not at character 5, nor elsewhere",
-        "'old' is not at character -4, but at 31",
-        "'' is not at character 0, nor elsewhere",
+        (passages.MOVED, "'born' is not at character 3, but at 9"),
+        (passages.LOST, "'Rome' is not at character 1, but 2 times elsewhere"),
+        (passages.LOST, "'Paris' is not at character 5, nor elsewhere"),
+        (passages.MOVED, "'old' is not at character -4, but at 31"),
+        (passages.LOST, "'' is not at character 0, nor elsewhere"),
     ]
+    assert passages.mended_starts("banana", ("ana",), (0,))[0] == [-1], "it stands there twice"

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from nlp_tasks import inference
+from nlp_tasks import inference, recipe
+from nlp_tasks.data import passages
+from nlp_tasks.data.rows import Counts
 from nlp_tasks.data.toy_world.question_answering import generate
+from nlp_tasks.tasks.question_answering import QuestionAnswering
+from nlp_tasks.text.vocabulary import read_vocabulary
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Call, Finish, Kill, TwoDevices
@@ -36,7 +40,7 @@ embedding = 8
 characters = 6
 units = 6
 token_dropout = 0.2
-{depth}
+{more}
 
 [decoding]
 max_answer_tokens = 9
@@ -54,6 +58,7 @@ checkpoint_seconds = 0
 [export]
 compare = 12
 """
+MORE = {"attentive": "", "drqa": "depth = 2", "bidaf": "depth = 1"}
 PASSAGE = "Anna gave Karl a 🎉 copper ring on Monday. Karl lives in Rome."
 
 
@@ -74,8 +79,7 @@ def prepare(folder: Path, kind: str = "drqa") -> Path:
     folder.mkdir(exist_ok=True)
     for name, start, count in (("train", 0, 120), ("dev", 120, 15), ("test", 135, 15)):
         (folder / f"{name}.json").write_text(json.dumps(squad(count, start)))
-    depth = "" if kind == "attentive" else "depth = 1"
-    (folder / "small.toml").write_text(RECIPE.format(folder=folder, kind=kind, depth=depth))
+    (folder / "small.toml").write_text(RECIPE.format(folder=folder, kind=kind, more=MORE[kind]))
     return folder
 
 
@@ -147,6 +151,11 @@ def test_ask_by_lines_by_passage_and_by_file(made: Path, call: Call, tmp_path: P
     found = json.loads(official.out)
     rows = [json.loads(row) for row in (made / "runs" / "small" / "predictions.jsonl").read_text().splitlines()]
     assert found == {row["id"]: row["answer"] for row in rows}
+    content = json.loads((made / "test.json").read_text())
+    content["data"].append(content["data"][0])
+    (tmp_path / "twice.json").write_text(json.dumps(content))
+    twice = call("ask", model, str(tmp_path / "twice.json"), "--format", "squad")
+    assert twice.out == official.out and f"{len(rows)} left out (duplicate id)" in twice.err
     (tmp_path / "none.json").write_text('{"data": []}')
     assert json.loads(call("ask", model, str(tmp_path / "none.json"), "--format", "squad").out) == {}
 
@@ -174,6 +183,8 @@ def test_what_a_model_is_not_asked(made: Path, call: Call, tmp_path: Path) -> No
     for arguments, message in (
         (("ask", model, "--passage", "nowhere.txt"), "cannot read the passage nowhere.txt"),
         (("ask", model, "--beam", "3"), "takes no --beam"),
+        (("ask", model, "--highlight", "--n-best", "2"), "--highlight and --n-best"),
+        (("ask", model, "--highlight", "--format", "jsonl"), "--highlight and --format jsonl"),
         (("ask", model, str(tmp_path / "broken.json"), "--format", "squad"), "broken.json:1: broken JSON at column"),
         (("ask", model, str(made / "test.json"), "--format", "squad", "--n-best", "2"), "--format squad takes no --n-best"),
         (("translate", model, "--n-best", "0"), "--n-best"),
@@ -216,12 +227,19 @@ def test_what_a_look_at_the_data_tells(tmp_path: Path, call: Call) -> None:
     assert done.code == 0, done.err
     told = [finding["message"] for finding in json.loads(done.out)["findings"] if finding["split"] == "train"]
     for message in (
+        f"{passages.MOVED}: 1",
+        f"{passages.LOST}: 1",
         "1 left out: duplicate id",
         "1 left out: no answer that stands in its passage",
         "1 left out: an empty question or passage",
     ):
         assert message in told, told
-    assert any("answers that do not stand where they should: 2" in message for message in told), told
+    task = QuestionAnswering(recipe.load(str(folder / "small.toml"), lambda name: QuestionAnswering.recipe_type, []))
+    splits = task.splits(task.recipe, None)
+    task.prepare(lambda: task.fit(task.read(splits.rows("train"), Counts()), Counts()), tmp_path)
+    described = json.loads(done.out)["splits"]["train"]
+    assert described["vocabularies"]["question and passage"]["kept"] == len([*read_vocabulary(tmp_path / "vocabulary.tsv")])
+    assert described["fields"]["question"]["unknown"] == described["fields"]["passage"]["unknown"] == 0
 
 
 # Killed, and on two devices

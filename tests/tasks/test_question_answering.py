@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlp_tasks import export, inference, layers
+from nlp_tasks.data import passages
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.errors import LineError, UserError
-from nlp_tasks.tasks import question_answering, question_answering_baselines, question_answering_verbs
+from nlp_tasks.tasks import question_answering_baselines, question_answering_verbs
 from nlp_tasks.tasks import question_answering_scores as scoring
 from nlp_tasks.tasks.question_answering import Question, QuestionAnswering
 from nlp_tasks.training import build
@@ -33,7 +34,7 @@ ROWS = [
 ]
 KINDS: dict[str, dict[str, Any]] = {
     "attentive": {"kind": "attentive", "characters": 0, "overlap": False},
-    "drqa": {"kind": "drqa", "depth": 2, "pairs": 50, "alignment": "layers", "token_dropout": 0.3},
+    "drqa": {"kind": "drqa", "depth": 2, "pairs": 50, "token_dropout": 0.3},
     "bidaf": {"kind": "bidaf", "depth": 1},
 }
 
@@ -157,6 +158,18 @@ def test_neighbours_change_nothing(each: Reader) -> None:
         np.testing.assert_allclose(alone["scores"][0, :length], together["scores"][row, :length], rtol=1e-5)
 
 
+def test_neighbours_that_want_more_change_nothing(readers: Callable[[str], Reader]) -> None:
+    """Many of the best spans of this passage are the same text, so that it matters how many are looked at."""
+    reader, passage = readers("drqa"), "the old cat sees Rome . " * 60
+    alone, asked = reader.answer("n_best", ["Where?"], [passage], np.int32([2])), ["Where?"] * 2
+    beside = reader.answer("n_best", asked, [passage] * 2, np.int32([2, 2**31 - 1]))
+    assert beside["answers"].shape[1] <= 100 and beside["lengths"][1] > 2
+    for name, value in alone.items():
+        np.testing.assert_array_equal(value[0], beside[name][0, : value.shape[1]] if value.ndim > 1 else beside[name][0])
+    none = reader.answer("n_best", asked, [passage] * 2, np.int32([0, -5]))
+    assert none["lengths"].tolist() == [0, 0] and set(none["answers"].ravel()) == {b""}
+
+
 def test_a_passage_of_thousands_of_words(readers: Callable[[str], Reader]) -> None:
     passage = "the old cat sees Rome . " * 900
     found = readers("drqa").answer("serving_default", ["Where is the cat?"], [passage])
@@ -181,9 +194,20 @@ def test_rows_become_questions() -> None:
     }
     (question,) = task.read([Row(fields, Where("a.json", 1))], counts)
     assert question.starts == (9, 0, -1) and question.inputs == ("Who?", "Anna and Karl.")
-    assert len(counts.mended[question_answering.ELSEWHERE]) == 2
+    assert {kind: len(places) for kind, places in counts.mended.items()} == {passages.MOVED: 1, passages.LOST: 1}
     assert task.unfit(question) == "" and task.unfit(question._replace(starts=(-1,))) == "no answer that stands in its passage"
     assert task.unfit(question._replace(inputs=(" ", "x"))) == "an empty question or passage"
+
+
+def test_all_questions_without_an_answer_are_counted() -> None:
+    task = QuestionAnswering(
+        msgspec.convert({"task": {"name": "question_answering"}, "data": {"train": "a"}}, QuestionAnswering.recipe_type)
+    )
+    rows = [Row({"id": name, "question": "Who?", "passage": "Anna.", "answers": answers, "starts": (0,) * len(answers), "title": ""},
+                Where("squad/v2.0", number)) for number, (name, answers) in
+            enumerate((("a", ("Anna",)), ("b", ()), ("c", ("Anna",)), ("d", ())), 1)]  # fmt: skip
+    with pytest.raises(UserError, match=r"squad/v2\.0:2: 2 of 4 questions have no answer, first 'b'"):
+        list(task.read(rows, Counts()))
 
 
 def test_targets_are_the_fewest_tokens_that_cover(readers: Callable[[str], Reader]) -> None:
@@ -271,6 +295,15 @@ def test_scores_are_those_of_the_official_script(answer: str, gold: list[str], e
     assert scoring.exact_match(answer, gold) == exact and scoring.f1(answer, gold) == pytest.approx(f1)
 
 
+@pytest.mark.parametrize(
+    ("question", "group"),
+    [("How many are there?", "how many / much"), ("どのくらいの大きさですか", "how many / much"), ("どのように作られるか", "how"),
+     ("どの町ですか", "which"), ("In what year did who go?", "what"), ("Tell me", "other")],
+)  # fmt: skip
+def test_what_a_question_asks_for(question: str, group: str) -> None:
+    assert scoring._asked(question) == group
+
+
 def test_characters_are_counted_where_words_have_no_spaces() -> None:
     assert scoring.f1("手塚", ["手塚治虫"], characters=True) == pytest.approx(2 * 2 / 6) and scoring.f1("手塚", ["手塚治虫"]) == 0
 
@@ -317,11 +350,13 @@ def test_lines_of_json_and_lines_about_one_passage(readers: Callable[[str], Read
     both = [verb.inputs(line, {"n_best": 2}), verb.inputs("Where was Anna born?", named)]
     one, other = reader.loaded.answer(verb, both)
     assert one == other and len(one["n_best"]) == 2 and one["answer"] == PASSAGE[one["start"] : one["end"]]
+    rows = verb.tsv(line, one).split("\n")
+    assert [row.split("\t")[1:3] for row in rows] == [[each["answer"], f"{each['score']:.4f}"] for each in one["n_best"]]
     assert verb.text(line, one, {"n_best": 3}) == "\n".join([*(each["answer"] for each in one["n_best"]), ""])
     assert verb.text(line, one, {"n_best": 2, "scores": True}).split("\t")[0] == f"{one['score']:.4f}"
     shown = verb.text(line, one, {"highlight": True})
     assert shown.replace("⟦", "").replace("⟧", "") == PASSAGE and f"⟦{one['answer']}⟧" in shown
-    assert verb.tsv(line, one).split("\t")[1:] == [one["answer"], f"{one['score']:.4f}", str(one["start"]), str(one["end"])]
+    assert rows[0].split("\t")[3:] == [str(one["start"]), str(one["end"])]
     assert verb.asked(line, {}) == {"question": "Where was Anna born?"}
     assert verb.inputs("  ", {}) == ("", "", 1)
 

@@ -140,8 +140,30 @@ def test_scores_by_task(reader: Reader) -> None:
     found = reader.task.score(results)
     assert found.scores.keys() == {"accuracy", "supporting_recall"}
     assert found.figures["by_task"]["names"] == ["qa1", "qa2"] and sum(found.figures["by_task"]["counts"]) == 4
+    untold = reader.task.score([{**result, "supporting": []} for result in results])
+    assert untold.scores.keys() == {"accuracy"}, "nobody knows which facts support an answer"
     name, baseline = reader.task.baseline(lambda split: iter(examples()), examples())
     assert name == "logistic regression on words" and baseline.scores["accuracy"] > 0.5
+
+
+def test_facts_that_are_not_read_to_their_end_are_told(reader: Reader) -> None:
+    longest = reader.task.recipe.model.longest
+    read, cut = "a " * longest, "a " * (longest + 1)
+    asked = examples()[0]
+    examiner = reader.task.examiner()
+    for split, line, facts in (("train", 3, (read, cut)), ("train", 4, (cut,)), ("test", 5, (cut + "b", read))):
+        inputs = "".join(fact + "\n" for fact in facts), "Where?"
+        examiner.see(split, asked._replace(inputs=inputs, where=Where("a.txt", line)))
+    found = [(finding.split, finding.count, finding.places) for finding in examiner.findings()]
+    assert found == [("train", 1, ["a.txt:3"]), ("test", 1, ["a.txt:5"])]
+
+
+def test_a_list_of_one_fact_is_one_fact(reader: Reader) -> None:
+    predict, _ = question_answering_stories_verbs.verbs()
+    one = predict.inputs(json.dumps({"story": ["Mr. Smith went home."], "question": "Where?"}), {})
+    many = predict.inputs(json.dumps({"story": ["Mr. Smith went home.", "John sleeps."], "question": "Where?"}), {})
+    facts = reader.loaded("serving_default", [one, many])["facts"]
+    assert facts.tolist() == [[b"Mr. Smith went home.", b""], [b"Mr. Smith went home.", b"John sleeps."]]
 
 
 def test_verbs(reader: Reader) -> None:
