@@ -43,21 +43,25 @@ def position(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def measured(folders: list[Path], processes: list[subprocess.Popen[bytes]], seconds: float) -> list[dict[str, float]]:
-    """Tokens/s of each training, counted over the same time, and the share of it that went into adding up gradients."""
+def measured(
+    folders: list[Path], processes: list[subprocess.Popen[bytes]], before: list[dict[str, Any]], seconds: float
+) -> list[dict[str, float]]:
+    """Tokens/s of each training, counted over the same time, and the share of it that went into adding up gradients.
 
-    def after(wanted: float) -> list[dict[str, Any]]:
+    before: where the trainings stood when these processes were started: what follows is theirs.
+    """
+
+    def after(begun: list[dict[str, Any]], more: float) -> list[dict[str, Any]]:
         while True:
             found = [position(folder) for folder in folders]
             if any(process.poll() is not None for process in processes):
                 raise SystemExit(f"a training ended too early; look into {folders[0].parent}")
-            if all(one and one["seconds"] >= wanted for one in found):
+            if all(one.get("seconds", 0.0) > old.get("seconds", 0.0) + more for old, one in zip(begun, found, strict=True)):
                 return found
             time.sleep(0.5)
 
-    begun = [one["seconds"] for one in after(0.01)]
-    first = after(max(begun) + WARM)
-    last = after(max(one["seconds"] for one in first) + seconds)
+    first = after(after(before, 0.0), WARM)
+    last = after(first, seconds)
     for process in processes:
         process.send_signal(signal.SIGINT)
     for process in processes:
@@ -77,16 +81,17 @@ def turn(options: argparse.Namespace, folder: Path, workers: bool) -> list[dict[
     settings = ["training.checkpoint_seconds=5", "training.epochs=1000", "training.patience=0", *options.settings]
     common = [options.recipe, "--run-dir", str(folder), *(word for setting in settings for word in ("--set", setting))]
     common += ["--data-dir", options.data_dir] if options.data_dir else []
-    processes = []
-    for core, name in enumerate(names):
+    processes, folders = [], [folder / name for name in names]
+    before = [position(one) for one in folders]
+    cores = [str(core) for core in sorted(os.sched_getaffinity(0))[:2]]
+    for core, name in zip(cores, names, strict=False):
         verb = ["launch", "--workers", "2", "--only-train"] if workers else ["train", "--strategy", "cpu"]
-        command = [*PROGRAM, *verb, *common, "--name", name]
-        pinned = [] if workers else ["taskset", "--cpu-list", str(sorted(os.sched_getaffinity(0))[core])]
+        pinned = ["taskset", "--cpu-list", ",".join(cores) if workers else core]
         log = (folder / f"{name}.log").open("wb")
-        processes.append(subprocess.Popen([*pinned, *command], stdout=log, stderr=log))
+        processes.append(subprocess.Popen([*pinned, *PROGRAM, *verb, *common, "--name", name], stdout=log, stderr=log))
         log.close()
     try:
-        return measured([folder / name for name in names], processes, options.seconds)
+        return measured(folders, processes, before, options.seconds)
     finally:
         for process in processes:
             process.kill()

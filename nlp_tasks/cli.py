@@ -234,7 +234,8 @@ def launch(recipe_name: str, strategy: str, **options: Any) -> None:
             ]
     folder = Path(options["run_dir"]) / name
     logs = folder.with_name(f"{name}.workers")
-    code = Launcher(arguments, workers, logs, restarts=restarts, deadline=deadline, silence=silence).run()
+    begun = folder / "identity.json"
+    code = Launcher(arguments, workers, logs, restarts=restarts, deadline=deadline, silence=silence, begun=begun).run()
     if code == 2 and not folder.exists():  # refused before anything was begun
         shutil.rmtree(logs, ignore_errors=True)
     raise click.exceptions.Exit(code)

@@ -80,7 +80,7 @@ def cluster(text: str) -> Cluster:
         raise refused(f"cluster: {doubled} stands there twice")
     if not isinstance(task, dict):
         raise refused("task is missing: which of the workers this one is")
-    if task.get("type") not in jobs:
+    if not isinstance(task.get("type"), str) or task["type"] not in jobs:
         raise refused(f"task.type: expected one of {', '.join(sorted(jobs))}, got {task.get('type')!r}")
     count, index = len(jobs[task["type"]]), task.get("index")
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
@@ -90,12 +90,38 @@ def cluster(text: str) -> Cluster:
 
 def _is_address(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 1 << 16
+    try:
+        host.encode("idna")
+    except UnicodeError:  # no name of a machine
+        return False
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
 
 
 def _place(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def _is_here(address: str) -> bool:
+    """Whether this machine has an address. (Behind a proxy or in a container it may not know its own.)"""
+    host, _ = _place(address)
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            tried.bind(place)
+    except OSError:
+        return False
+    return True
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the other side has ended it; what it has sent is still there afterwards."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 class Crew:
@@ -153,10 +179,14 @@ class Crew:
         address = self.addresses[self.index]
         host, port = _place(address)
         local = host in ("localhost", "127.0.0.1", "::1")
-        family = socket.getaddrinfo(host if local else None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        both = not local and socket.has_dualstack_ipv6()
+        found = socket.getaddrinfo(host if local else None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family = socket.AF_INET6 if both else found[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if both:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             listening.bind((host if local else "", port))
             listening.listen()
         except OSError as error:
@@ -176,14 +206,17 @@ class Crew:
             try:
                 connection, _ = listening.accept()
             except TimeoutError:
+                elsewhere = "" if _is_here(self.addresses[0]) else f"; is this the machine of worker 0, at {self.addresses[0]}?"
                 refused = UserError(f"not there within {seconds:g} seconds: {', '.join(missing)}",
-                                    f"start it, and look whether its machine can reach this one; {LONGER}")  # fmt: skip
+                                    f"start it, and look whether its machine can reach this one{elsewhere}; {LONGER}")  # fmt: skip
                 break
             greeting = _greeting(connection)
             if greeting is None or not 0 <= greeting["index"] < self.size:  # none of ours
                 connection.close()
                 continue
             index, name = greeting["index"], f"{greeting['host']}, process {greeting['process']}"
+            if index in found and _is_closed(found[index]):  # it was started again
+                found.pop(index).close()
             if greeting["addresses"] != list(self.addresses):
                 refused = UserError(f"{name} has another cluster in its TF_CONFIG: {', '.join(greeting['addresses'])}; "
                                     f"here {', '.join(self.addresses)}", "give all workers the same cluster")  # fmt: skip
@@ -193,11 +226,16 @@ class Crew:
                 found[-1] = connection
             if index not in found:
                 found[index], who[index] = connection, name
-        for connection in found.values():
-            _say(connection, _MESSAGE, msgspec.json.encode([refused.message, refused.hint] if refused else []))
-            if refused:
-                connection.close()
+        for index, connection in [*found.items()]:
+            try:
+                _say(connection, _MESSAGE, msgspec.json.encode([refused.message, refused.hint] if refused else []))
+            except OSError:
+                refused = refused or UserError(
+                    f"{self._named(index)} went away before all workers were there", "look into what it said"
+                )
         if refused:
+            for connection in found.values():
+                connection.close()
             raise refused
         return found
 
@@ -215,7 +253,7 @@ class Crew:
                     reason = error.strerror or str(error)
                     raise UserError(f"cannot reach {self._named(0)} for {seconds:g} seconds: {reason}", hint) from None
                 time.sleep(0.2)
-        connection.settimeout(max(0.01, until - time.monotonic()) + PULSE)  # the chief's own deadline comes first
+        connection.settimeout(seconds + PULSE)  # the chief's own deadline comes first, though it may have begun to wait just now
         ours = {"index": self.index, "addresses": self.addresses, "host": socket.gethostname(), "process": os.getpid()}
         try:
             _say(connection, _MESSAGE, msgspec.json.encode(ours))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
+import signal
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -54,7 +57,14 @@ def _mirrored(*devices: str) -> tf.distribute.Strategy:
 
 @functools.cache
 def _multi_worker() -> tf.distribute.Strategy:
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    """TensorFlow waits an hour for a worker that is lost meanwhile, and lets no other thread run: a clock ends the process before."""
+    faulthandler.dump_traceback_later(deadline() + 10, exit=True)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        if threading.current_thread() is threading.main_thread():  # TensorFlow takes SIGTERM, and then only notes it
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def crew_of(name: str) -> Crew:

@@ -37,15 +37,17 @@ class Launcher:
         restarts: how often all are started again when one has died or frozen.
         deadline: seconds that workers wait for each other as they begin.
         silence: seconds without a sign of life after which a worker counts as frozen.
+        begun: what the chief writes as it begins a run anew: once it has, `--restart` is over, and is not said again.
         program: what takes the command.
     """
 
     def __init__(
         self, command: Sequence[str], workers: int, logs: Path, *, restarts: int = 0, deadline: float = 120.0, silence: float = 30.0,
-        program: Sequence[str] = (sys.executable, "-m", "nlp_tasks"),
+        begun: Path | None = None, program: Sequence[str] = (sys.executable, "-m", "nlp_tasks"),
     ) -> None:  # fmt: skip
         self._command, self._count, self._logs = [*program, *command, "--strategy", "multi_worker"], workers, logs
         self._restarts, self._deadline, self._silence = restarts, deadline, silence
+        self._begun, self._before = begun, _written(begun)
         self._workers: list[subprocess.Popen[bytes]] = []
         self._asked = 0
         """The signal that asked this launcher to stop, if one did."""
@@ -57,6 +59,8 @@ class Launcher:
             code, reason = self._attempt(first=attempt == 0)
             if reason is None:
                 return code
+            if _written(self._begun) != self._before:
+                self._command = [word for word in self._command if word != "--restart"]
             left = self._restarts - attempt
             tell(
                 f"{reason}; "
@@ -97,8 +101,14 @@ class Launcher:
         return teller
 
     def _wait(self) -> tuple[int, str | None]:
-        """Until all have ended, or one has ended badly."""
+        """Until all have ended, or one has ended badly, or stands still. (From TensorFlow's start on workers notice that themselves.)"""
+        running = dict.fromkeys(range(self._count), time.monotonic())
         while True:
+            for index, worker in enumerate(self._workers):
+                if not _is_stopped(worker.pid):
+                    running[index] = time.monotonic()
+                elif time.monotonic() - running[index] > self._silence + SETTLE:
+                    return 1, f"worker {index} froze: stopped for {self._silence:g} seconds"
             codes = [worker.poll() for worker in self._workers]
             if all(code == 0 for code in codes):
                 return 0, None
@@ -155,6 +165,18 @@ class Launcher:
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+
+
+def _written(path: Path | None) -> int | None:
+    return path.stat().st_mtime_ns if path and path.exists() else None
+
+
+def _is_stopped(process: int) -> bool:
+    """Whether a process was stopped (SIGSTOP), where the system tells."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+    except OSError:
+        return False
 
 
 def shares(workers: int) -> list[set[int]]:

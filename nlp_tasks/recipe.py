@@ -68,6 +68,10 @@ class Data(Section, frozen=True, kw_only=True):
         return self.source.partition(":")[0] == "toy_world"
 
 
+FURTHER_FILES = ("vectors", "questions", "similarity")
+"""Keys of `[data]` that name files beside the splits, in the tasks that have them."""
+
+
 class Text(Section, frozen=True, kw_only=True):
     """`[text]`: from characters to tokens.
 
@@ -190,7 +194,7 @@ class Recipe(Section, frozen=True, kw_only=True):
         for key in ("directory", "origin", "licence"):
             content["data"].pop(key)
         files = ["train", "validation", "test"] if self.data.source == "files" else []
-        for key in [*files, *({"vectors", "questions", "similarity"} & content["data"].keys())]:
+        for key in [*files, *(key for key in FURTHER_FILES if key in content["data"])]:
             content["data"][key] = Path(content["data"][key]).name
         for key in ("checkpoint_seconds", "tensorboard"):
             content["training"].pop(key)

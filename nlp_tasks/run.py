@@ -109,15 +109,10 @@ class Run:
         """All stages that are not done; returns the content of scores.json. A worker that is not the chief only trains: None."""
         finished = self.folder / "scores.json"
         with self._met() as crew:
-            if (
-                crew.chief
-                and not self._restart
-                and finished.exists()
-                and self._exported()
-                and (self.folder / "report.html").exists()
-            ):
+            if crew.share_values(self._finished):
+                if not crew.chief:
+                    return None
                 with self._hold():
-                    crew.share()
                     tell(f"{self.folder}: nothing to do, the run is finished (--restart starts over)")
                     return json.loads(finished.read_text())
             strategy = self._devices()
@@ -136,6 +131,10 @@ class Run:
                 tell(f"report  {path}")
                 self._tidy()
         return json.loads(finished.read_text())
+
+    def _finished(self) -> bool:
+        names = ("scores.json", "report.html")
+        return not self._restart and all((self.folder / name).exists() for name in names) and self._exported()
 
     @contextmanager
     def _met(self) -> Iterator[Crew]:

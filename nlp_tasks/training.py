@@ -188,6 +188,7 @@ class Trainer:
                     self._save(self.checkpoints / "last.npz")
                     saved = time.monotonic()
                 if stopping:
+                    self.crew.share()  # saved: who leaves before that looks like one that is lost
                     raise KeyboardInterrupt
                 if position.batch == 0:
                     break

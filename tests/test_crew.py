@@ -48,6 +48,9 @@ def test_TF_CONFIG_is_read() -> None:
         ({"task": {"type": "worker", "index": 2}}, "task.index: expected 0 to 1, got 2"),
         ({"task": {"type": "worker", "index": "0"}}, "task.index: expected 0 to 1, got '0'"),
         ({"task": {"type": "worker", "index": True}}, "task.index: expected 0 to 1, got True"),
+        ({"task": {"type": ["worker"], "index": 0}}, "task.type: expected one of worker, got ['worker']"),
+        ({"cluster": {"worker": ["a:²"]}}, "cluster.worker[0]: expected host:port, got 'a:²'"),
+        ({"cluster": {"worker": ["a..b:2222"]}}, "cluster.worker[0]: expected host:port, got 'a..b:2222'"),
     ],
 )
 def test_a_broken_TF_CONFIG_is_refused_by_its_key(changed: dict[str, Any], expected: str) -> None:
@@ -174,6 +177,42 @@ def test_two_workers_with_one_index_are_refused(start: Start, monkeypatch: pytes
     messages = [future.result(20) for future in (start(0, work), start(1, work), start(1, work))]
     assert len(set(messages)) == 1 and "two workers have the index 1: " in messages[0]
     assert messages[0].count(f"process {os.getpid()}") == 2
+
+
+def test_a_worker_that_was_started_again_takes_the_place_of_the_dead_one(start: Start) -> None:
+    address = crew._place(start.addresses[0])  # type: ignore[attr-defined]
+    chief = start(0, lambda ours: ours.meet({}, 10))
+    greeting = {"index": 1, "addresses": start.addresses, "host": "here", "process": 1}  # type: ignore[attr-defined]
+    for _ in range(50):
+        try:
+            dead = socket.create_connection(address)
+            break
+        except OSError:
+            time.sleep(0.1)
+    crew._say(dead, b"M", json.dumps(greeting).encode())
+    time.sleep(0.3)
+    dead.close()
+    others = [start(index, lambda ours: ours.meet({}, 10)) for index in (1, 2)]
+    assert [future.result(20) for future in (chief, *others)] == [None] * 3
+
+
+def test_a_worker_that_is_gone_when_all_are_there_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    say = crew._say
+
+    def broken(connection: socket.socket, kind: bytes, content: bytes) -> None:
+        if content == b"[]":  # the chief: all are there
+            raise BrokenPipeError
+        say(connection, kind, content)
+
+    monkeypatch.setattr(crew, "_say", broken)
+
+    def work(ours: Crew) -> str:
+        with pytest.raises(UserError) as refused:
+            ours.meet({}, 10)
+        return refused.value.message
+
+    told = together(start, work)
+    assert told[1].startswith("worker 1 (") and all("went away before all workers were there" in message for message in told)
 
 
 def test_a_port_in_use_is_refused(start: Start) -> None:

@@ -33,9 +33,10 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(launch, "SETTLE", 0.7)
 
 
-def run(script: str, workers: int = 2, restarts: int = 0) -> int:
+def run(script: str, *more: str, workers: int = 2, restarts: int = 0, silence: float = 7) -> int:
     program = [sys.executable, "-S", "-c", BEGIN + textwrap.dedent(script)]
-    return Launcher(["run", "x"], workers, Path("logs"), restarts=restarts, silence=7, program=program).run()
+    command, logs = ["run", "x", *more], Path("logs")
+    return Launcher(command, workers, logs, restarts=restarts, silence=silence, begun=Path("begun"), program=program).run()
 
 
 def test_all_that_end_well(capfd: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +75,36 @@ def test_a_worker_that_froze_is_the_one_that_is_left(capfd: pytest.CaptureFixtur
     )
     assert code == 1 and time.monotonic() - begun < 8
     assert "worker 2 froze: no sign of life for 7 seconds; all are stopped" in capfd.readouterr().err
+
+
+def test_a_worker_that_is_stopped_before_anyone_could_notice(capfd: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    code = run(
+        """
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(60)
+    """,
+        silence=1,
+    )
+    assert code == 1 and 1 < time.monotonic() - begun < 20
+    assert "worker 1 froze: stopped for 1 seconds; all are stopped" in capfd.readouterr().err
+
+
+def test_a_run_is_forgotten_once() -> None:
+    """Not again at each restart; but again where the workers died before it was."""
+    script = """
+        if index == 0:
+            with open("asked", "a") as file:
+                file.write(f"{'--restart' in sys.argv} ")
+            if count > 0:
+                open("begun", "w").close()
+            started()
+            if count < 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert run(script, "--restart", restarts=3) == 0
+    assert Path("asked").read_text() == "True True False False "
 
 
 def test_all_start_again(capfd: pytest.CaptureFixture[str]) -> None:

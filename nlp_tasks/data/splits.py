@@ -6,10 +6,11 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
+from nlp_tasks.data.formats import fingerprint
 from nlp_tasks.data.rows import Counts, Row
 from nlp_tasks.data.sources import Source
 from nlp_tasks.errors import UserError
-from nlp_tasks.recipe import Data
+from nlp_tasks.recipe import FURTHER_FILES, Data
 
 SPLITS = ("train", "validation", "test")
 PHRASE, LEFT_OUT = "phrase of a held-out sentence", "beyond data.train_rows"
@@ -46,8 +47,10 @@ class Splits:
         return counts.keep(self._train_rows(split))
 
     def fingerprint(self) -> str:
-        """Hash of all the data a run reads."""
+        """Hash of all the data a run reads: its splits, and files beside them. (One that is missing is refused where it is read.)"""
         parts = [self._source.fingerprint(name) for name in self._named.values() if name]
+        beside = [self._data.path(name) for key in FURTHER_FILES if (name := getattr(self._data, key, ""))]
+        parts += [fingerprint([path]) for path in beside if path.is_file()]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def sources(self) -> list[str]:

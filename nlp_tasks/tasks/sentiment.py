@@ -88,7 +88,7 @@ class BagOfNgrams(Section, frozen=True, kw_only=True):
 class Network(Section, frozen=True, kw_only=True):
     """What the parts over word vectors share.
 
-    embedding: features of a word vector. vocabulary: so many of the most frequent tokens have one.
+    embedding: features of a word vector. vocabulary: so many of the most frequent tokens have one (with vectors of a file, all).
     initial: "random"; "ppmi": counted on the training texts, which helps where texts are many and labels few; "vectors": those of
         data.vectors, which decides their features too. Words that the file lacks start at random, as large as the others (Kim 2014).
     vectors: whether those of the file are "tuned", after so many steps (tuned_after), or stay as they are ("frozen").
@@ -183,7 +183,9 @@ class Sentiment(Task):
         for part, options in self._networks.items():
             if options.initial != "vectors":
                 check_unused(f"model.{part}", options, ("vectors", "tuned_after"), f'initial = "{options.initial}"')
-            elif options.vectors == "frozen":
+                continue
+            check_unused(f"model.{part}", options, ("vocabulary",), 'initial = "vectors"')
+            if options.vectors == "frozen":
                 check_unused(f"model.{part}", options, ("tuned_after",), 'vectors = "frozen"')
 
     # Data
@@ -401,9 +403,14 @@ class Sentiment(Task):
     def _bag_of_ngrams_logits(self, layer: Callable[[str], Any], batch: dict[str, tf.Tensor], noise: Noise | None) -> tf.Tensor:
         return layer("linear")(batch["ngrams"], None if noise is None else batch["label"])
 
+    def _known(self, part: str) -> int:
+        """How many ids have a vector in this part: with a file of vectors all of them."""
+        options, every = self._networks[part], len(self.vocabulary)
+        return every if options.initial == "vectors" else min(every, options.vocabulary + vocabulary.FIRST)
+
     def _word_layers(self, part: str) -> dict[str, Any]:
         options, initial = self._networks[part], self.vectors.get(part)
-        size = min(len(self.vocabulary), options.vocabulary + vocabulary.FIRST)
+        size = self._known(part)
         features = options.embedding if initial is None else initial.shape[1]
         made = {
             "token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
@@ -424,8 +431,7 @@ class Sentiment(Task):
     ) -> tf.Tensor:
         """`<float>[rows, tokens, features]`: the word's vector plus, where affixes are on, those of its beginnings and endings."""
         options = self._networks[part]
-        size = min(len(self.vocabulary), options.vocabulary + vocabulary.FIRST)
-        ids = tf.where(batch["tokens"] < size, batch["tokens"], vocabulary.UNKNOWN)
+        ids = tf.where(batch["tokens"] < self._known(part), batch["tokens"], vocabulary.UNKNOWN)
         vectors = layer("embedding")(layer("token_dropout")(ids, noise))
         if options.affixes:
             shape = tf.shape(batch["affixes"])

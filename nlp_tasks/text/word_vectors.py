@@ -101,13 +101,13 @@ def read_vectors(path: Path) -> Vectors:
     if not path.is_file():
         raise UserError(f"no file {path}", "data.vectors names a file of word vectors as text (GloVe, word2vec; .gz too)")
     vectors: dict[str, np.ndarray] = {}
-    features = repeated = 0
+    features = repeated = count = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
                 cells = raw.decode("utf-8", "replace").rstrip(" \r\n").split(" ")
                 if number == 1 and len(cells) == 2 and all(cell.isdecimal() and len(cell) < 10 for cell in cells):
-                    features = int(cells[1])
+                    count, features = map(int, cells)
                     continue
                 features = features or len(cells) - 1
                 vector = _vector(cells, features)
@@ -120,6 +120,10 @@ def read_vectors(path: Path) -> Vectors:
                 vectors.setdefault(word, vector)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}", "is it a whole .gz file?") from None
+    if len(vectors) + repeated < count:
+        raise UserError(
+            f"{path}: its first line says {count:,} words, and {len(vectors) + repeated:,} follow", "is the file cut off?"
+        )
     if not vectors:
         raise UserError(f"{path}: no word vectors in it", "data.vectors names a file of word vectors as text (GloVe, word2vec)")
     return Vectors(list(vectors), np.stack(list(vectors.values())), repeated)

@@ -20,6 +20,10 @@ COLUMNS = {"text": ("text",), "label": ("label",)}
 ALL = 0.999999
 
 
+class Vectors(Data, frozen=True, kw_only=True):
+    vectors: str = ""
+
+
 class Memory:
     """Rows by name, without a file."""
 
@@ -55,6 +59,19 @@ def test_named_splits_are_read_as_they_are() -> None:
         "validation": ["1"],
         "test": ["3", "1"],
     }
+
+
+def test_files_beside_the_splits_are_part_of_the_data(tmp_path: Path) -> None:
+    """Or a run would go on with other vectors than it began with."""
+    source = Memory(train=["a"])
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.txt").write_text(name)
+
+    def fingerprint(vectors: str) -> str:
+        return Splits(source, Vectors(train="train", directory=str(tmp_path), vectors=vectors), "text").fingerprint()
+
+    assert len({fingerprint(""), fingerprint("one.txt"), fingerprint("other.txt")}) == 3
+    assert fingerprint("") == splits(source).fingerprint() == fingerprint("missing.txt")
 
 
 def test_held_out_rows_keep_their_place() -> None:

@@ -67,6 +67,13 @@ def test_two_workers_train_score_and_export_what_one_does(launched: Place, finis
 
 
 @pytest.mark.slow
+def test_a_finished_run_is_left_alone(launched: Place) -> None:
+    before = {path: path.stat().st_mtime_ns for path in launched.run.rglob("*") if path.name != ".lock"}
+    assert "nothing to do, the run is finished" in finish(launched, launch(launched))
+    assert {path: path.stat().st_mtime_ns for path in launched.run.rglob("*") if path.name != ".lock"} == before
+
+
+@pytest.mark.slow
 def test_what_two_began_one_goes_on_with_and_back(launched: Place, place: Place) -> None:
     def stop_at(step: int, command: list[str]) -> None:
         with running(place, command) as process:

@@ -159,6 +159,7 @@ def test_frozen_tuned_and_tuned_later(tmp_path: Path, part: dict[str, Any], chan
         ({"initial": "random"}, {}, "data.vectors without a part that reads it"),
         ({"initial": "ppmi", "tuned_after": 5}, {"vectors": ""}, "model.recurrent.tuned_after = 5 has no effect"),
         ({"initial": "random", "vectors": "frozen"}, {"vectors": ""}, 'model.recurrent.vectors = "frozen" has no effect'),
+        ({"vocabulary": 9}, {}, 'model.recurrent.vocabulary = 9 has no effect with initial = "vectors"'),
         ({"vectors": "frozen", "tuned_after": 5}, {}, 'model.recurrent.tuned_after = 5 has no effect with vectors = "frozen"'),
     ],
 )

@@ -69,6 +69,12 @@ def test_of_a_word_that_comes_twice_the_first_counts(tmp_path: Path) -> None:
     assert read_vectors(path).repeated == 2
 
 
+def test_a_file_that_says_more_words_than_it_has_is_refused(tmp_path: Path) -> None:
+    assert_read(file(tmp_path, "3 2\na 1 2\nb 3 4\na 5 6\n"), {"a": [1, 2], "b": [3, 4]})
+    path = file(tmp_path, "4 2\na 1 2\nb 3 4\na 5 6\n")
+    assert refusal(path) == f"{path}: its first line says 4 words, and 3 follow"
+
+
 def test_vectors_of_one_number(tmp_path: Path) -> None:
     assert_read(file(tmp_path, "a 1\nb 2\n"), {"a": [1], "b": [2]})
 
