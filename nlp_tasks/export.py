@@ -104,7 +104,7 @@ def write(
     module.resources = task.resources()
     concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
     inputs = specs(task, model)
-    row_wise = [name for name, signature in task.signatures(model).items() if signature.row_wise]
+    row_wise = {name: signature.alike for name, signature in task.signatures(model).items() if signature.row_wise}
     written = {
         "signatures": inputs, "row_wise": row_wise,
         "example_outputs": {name: _answers(signatures[name], inputs[name], asked[:SHOWN]) for name, asked in sorted(samples.items())},

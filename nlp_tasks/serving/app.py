@@ -44,7 +44,7 @@ class Gone(Exception):
 
 def build(
     models: Models, batcher: Batcher, metrics: Metrics, *,
-    most_bytes: int, poll_seconds: float, hosts: Sequence[str] = (), grace: float = 0.0,
+    most_bytes: int, poll_seconds: float, hosts: Sequence[str] = (),
 ) -> Starlette:  # fmt: skip
     """The application.
 
@@ -52,7 +52,6 @@ def build(
         most_bytes: of a request's body.
         poll_seconds: between two looks at the folder of models.
         hosts: names that it answers to; every name where there are none.
-        grace: seconds that what is being computed has when the server stops.
     """
 
     @asynccontextmanager
@@ -63,7 +62,7 @@ def build(
             yield
         finally:
             watching.cancel()
-            await batcher.close(grace)
+            await batcher.close(0)  # whoever gets an answer has been waited for
             models.close()
 
     async def health(request: Request) -> Response:
@@ -177,9 +176,9 @@ class _Rest:
             if signature is None:
                 raise invalid(f'Serving signature name: "{request.signature}" not found in signature def')
             inputs = await _beside(len(content), lambda: request.arrays(signature.inputs))
-            outputs = await _unless_gone(body, self._batcher.answer(signature, inputs, deadline))
-            size = sum(array.size for array in outputs.values())
-            answer = await _beside(size, lambda: rest.response(outputs, in_rows=request.in_rows))
+            parts = await _unless_gone(body, self._batcher.answer(signature, inputs, deadline))
+            size = sum(array.size for outputs in parts for array in outputs.values())
+            answer = await _beside(size, lambda: rest.response(parts, in_rows=request.in_rows))
             return _json(answer, headers={"x-model-version": str(version.number)})
 
 

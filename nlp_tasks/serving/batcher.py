@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from nlp_tasks.serving.refused import Refused, full, invalid, late
-from nlp_tasks.serving.tensors import Arrays
+from nlp_tasks.serving.tensors import Arrays, stacked
 
 SQUARED = 1 << 27
 """Rows times the square of the longest, in bytes, stay below this in a batch: what the memory of attention grows with."""
@@ -38,6 +38,10 @@ class Signature(Protocol):
     @property
     def row_wise(self) -> bool:
         """Whether each row of the outputs is the answer to the same row of the inputs, whatever stands in the others."""
+
+    @property
+    def alike(self) -> Sequence[str]:
+        """Inputs of numbers that say how much is to be computed: a batch takes the time of its largest."""
 
     def __call__(self, inputs: Arrays, seconds: float) -> dict[str, np.ndarray]:
         """Outputs by name, computed in a thread of its own. Raises Refused where the inputs are to blame, or after so many seconds."""
@@ -72,6 +76,8 @@ class Work:
     rows: int
     longest: int
     """Bytes of the longest row."""
+    request: object
+    """What it is a part of."""
     arrived: float
     deadline: float
     answer: asyncio.Future[dict[str, np.ndarray]]
@@ -103,7 +109,8 @@ class Batcher:
     """Answers requests, as many together as there are.
 
     A queue waits until it holds as many rows as its last batch had, or until its first request has waited for `limits.wait`: requests one
-    after another never wait, and many at once fill batches.
+    after another never wait, and many at once fill batches. Signatures take turns, and so do the requests of one, part by part, so that
+    nobody waits for all of somebody else's ten thousand rows.
 
     Args:
         limits: what is taken on.
@@ -119,6 +126,8 @@ class Batcher:
         """None is empty: a version that is gone leaves nothing behind."""
         self._last: WeakKeyDictionary[Signature, int] = WeakKeyDictionary()
         """Rows of each signature's last batch: so many are likely to come again."""
+        self._turn, self._turns = 0, WeakKeyDictionary[Signature, int]()
+        """Batches so far, and which of them was each signature's last."""
         self._free, self._pool = workers, ThreadPoolExecutor(workers, "answering")
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -144,8 +153,8 @@ class Batcher:
             self.requests -= 1
             self.bytes -= held
 
-    async def answer(self, signature: Signature, inputs: Arrays, deadline: float) -> dict[str, np.ndarray]:
-        """Outputs by name. Where the caller is cancelled, what has not begun is dropped.
+    async def answer(self, signature: Signature, inputs: Arrays, deadline: float) -> list[dict[str, np.ndarray]]:
+        """Outputs by name, of some rows after others. Where the caller is cancelled, what has not begun is dropped.
 
         Args:
             inputs: arrays; those of a row-wise signature have one number of rows.
@@ -154,14 +163,15 @@ class Batcher:
         Raises:
             Refused: the inputs do not fit, or the deadline has passed.
         """
-        works = [_work(part, deadline) for part in self._parts(signature, inputs)]
+        request = object()
+        works = [_work(part, request, deadline) for part in self._parts(signature, inputs)]
         queue = self._queues.setdefault(signature, Queue())
         for work in works:
             queue.add(work)
         self._pump()
         try:
             async with asyncio.timeout_at(deadline):
-                answers = [await work.answer for work in works]
+                return [await work.answer for work in works]
         except TimeoutError:
             raise late(self.limits.deadline) from None
         finally:
@@ -170,7 +180,6 @@ class Batcher:
                 queue.remove(work)
             if not queue.waiting and self._queues.get(signature) is queue:
                 del self._queues[signature]
-        return answers[0] if len(answers) == 1 else _stacked(answers)
 
     async def close(self, seconds: float) -> None:
         """Waits for what is running, so long at most."""
@@ -207,13 +216,14 @@ class Batcher:
             self._timer = None
         loop = asyncio.get_running_loop()
         while self._free and self._queues:
-            signature, ripens = min(
-                ((signature, self._ripens(signature, queue)) for signature, queue in self._queues.items()),
-                key=lambda pair: pair[1],
-            )
-            if ripens > loop.time():
-                self._timer = loop.call_at(ripens, self._pump)
+            ripens = {signature: self._ripens(signature, queue) for signature, queue in self._queues.items()}
+            ripe = [signature for signature, at in ripens.items() if at <= loop.time()]
+            if not ripe:
+                self._timer = loop.call_at(min(ripens.values()), self._pump)
                 return
+            signature = min(ripe, key=lambda one: (self._turns.get(one, 0), ripens[one]))
+            self._turn += 1
+            self._turns[signature] = self._turn
             if batch := self._take(signature):
                 self._free -= 1
                 task = loop.create_task(self._answer(signature, batch))
@@ -221,13 +231,14 @@ class Batcher:
                 task.add_done_callback(self._running.discard)
 
     def _ripens(self, signature: Signature, queue: Queue) -> float:
-        """When a queue need not wait any longer; the one that has waited longest is the first."""
+        """When a queue need not wait any longer."""
         arrived = queue.waiting[0].arrived
         is_ripe = not signature.row_wise or queue.rows >= min(self._last.get(signature, 1), self.limits.rows)
         return arrived if is_ripe else arrived + self.limits.wait
 
     def _take(self, signature: Signature) -> list[Work]:
-        """The next batch of a queue, in the order in which requests came; those that do not fit stay where they are."""
+        """The next batch of a queue, in the order in which requests came; those that do not fit stay where they are, and what is left of
+        those that are in it goes behind all others."""
         queue, batch = self._queues[signature], list[Work]()
         rows = longest = 0
         for work in list(queue.waiting):
@@ -237,6 +248,7 @@ class Batcher:
                 signature.row_wise
                 and self._fits(rows + work.rows, max(longest, work.longest))
                 and all(work.inputs[name].ndim == array.ndim for name, array in batch[0].inputs.items())
+                and all(work.inputs[name].max(initial=0) == batch[0].inputs[name].max(initial=0) for name in signature.alike)
             ):
                 queue.remove(work)
                 batch.append(work)
@@ -245,6 +257,8 @@ class Batcher:
                 break
         if batch:
             self._last[signature] = rows
+            taken = {work.request for work in batch}
+            queue.waiting = deque(sorted(queue.waiting, key=lambda work: work.request in taken))
         if not queue.waiting:
             del self._queues[signature]
         return batch
@@ -274,7 +288,7 @@ Result = dict[str, np.ndarray] | BaseException
 def _results(signature: Signature, batch: Sequence[Arrays], seconds: float) -> list[Result]:
     """The answers to a batch, or to each of its requests alone where the batch fails: a bad one fails alone."""
     end = time.monotonic() + seconds
-    together = _answered(signature, _stacked(batch), end)
+    together = _answered(signature, stacked(batch), end)
     if len(batch) == 1:
         return [together]
     if isinstance(together, BaseException):
@@ -296,9 +310,9 @@ def _answered(signature: Signature, inputs: Arrays, end: float) -> Result:
         return error
 
 
-def _work(inputs: Arrays, deadline: float) -> Work:
+def _work(inputs: Arrays, request: object, deadline: float) -> Work:
     loop = asyncio.get_running_loop()
-    return Work(inputs, _rows(inputs), max(_lengths(inputs), default=0), loop.time(), deadline, loop.create_future())
+    return Work(inputs, _rows(inputs), max(_lengths(inputs), default=0), request, loop.time(), deadline, loop.create_future())
 
 
 def _rows(inputs: Arrays) -> int:
@@ -317,20 +331,3 @@ def _lengths(inputs: Arrays) -> list[int]:
             lengths = [sum(len(text) + 1 for text in row) for row in array.reshape(len(array) if array.ndim else 1, -1)]
         totals = [a + b for a, b in zip(totals, lengths, strict=False)] if totals else lengths
     return totals
-
-
-def _stacked(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """Rows of all parts; other dimensions are padded to the largest, by 0 or ""."""
-    if len(parts) == 1:
-        return dict(parts[0])
-    return {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
-
-
-def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    largest = np.max([array.shape[1:] for array in arrays], axis=0, initial=0).astype(int)
-    fill = b"" if arrays[0].dtype == object else 0
-    padded = []
-    for array in arrays:
-        room = [(0, 0), *((0, int(most - size)) for most, size in zip(largest, array.shape[1:], strict=True))]
-        padded.append(np.pad(array, room, constant_values=fill) if any(after for _, after in room) else array)
-    return np.concatenate(padded)

@@ -73,7 +73,7 @@ def shown(value: Any) -> str:
 
 def _refuse_half_pairs(body: bytes) -> None:
     """An escape of half a surrogate pair is no character."""
-    value = json.loads(body.decode("utf-8", "replace"))
+    value = json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_first_wins)
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
 """Which versions of which models are served: a folder is watched, what is new is loaded and checked beside what is old, and takes over.
 
 A version is a folder `NAME/NUMBER`, as TensorFlow Serving mounts them. It is looked at twice before it is loaded: one that still changes,
-or lacks a file, is being copied. One that does not load, or fails its check, is refused until its files change; what was served stays.
+or lacks a file, is being copied. One that does not load, or fails its check, is refused until its files change; what was served stays. The
+same holds for files that change under a version that is served.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class State:
     seen: Print = ()
     """Its files at the last look; of one that was refused, those that were refused."""
     version: Served | None = None
+    changed: Print = ()
+    """Other files that were found in the place of one that is served, at the last look; they are loaded when they stay as they are."""
+    refused: bool = False
+    """Whether those were."""
 
 
 class Models:
@@ -62,7 +67,8 @@ class Models:
         load: from a version's folder, the model's name and the number to what answers; called in a thread. Raises an exception whose text
             says why it is refused.
         keep: so many newest versions of a model are served.
-        told: called with a model's name and number, and whether it is served now or was refused.
+        told: called with a model's name and the number of a version: its newest that is served, when that changes, and True; or one that
+            was refused, and False.
     """
 
     def __init__(
@@ -128,11 +134,13 @@ class Models:
         found = await loop.run_in_executor(self._loader, _scan, self.folder)
         for name in sorted({*found, *self._states}):
             there = found.get(name, {})
-            states = self._states.setdefault(name, {})
+            states, newest = self._states.setdefault(name, {}), self.served(name)[-1:]
             for number in sorted(there, reverse=True):
                 if self._is_wanted(name, number, there):
                     await self._consider(name, number, there[number], first=first)
             self._drop(name, there)
+            if (served := self.served(name)[-1:]) != newest and served:
+                self._told(name, served[0], True)
             for number in [n for n, state in states.items() if n not in there and not state.version and state.state != UNLOADING]:
                 del states[number]
             if not states:
@@ -147,13 +155,16 @@ class Models:
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     def _is_wanted(self, name: str, number: int, there: dict[int, Print]) -> bool:
-        """Whether fewer than `keep` newer versions are served."""
+        """Whether fewer than `keep` newer versions are served, and it is not what is served already."""
         newer = [served for served in self.served(name) if served > number and served in there]
-        return number not in self.served(name) and len(newer) < self._keep
+        return len(newer) < self._keep and (number not in self.served(name) or self._states[name][number].seen != there[number])
 
     async def _consider(self, name: str, number: int, files: Print, *, first: bool) -> None:
         states = self._states[name]
         before = states.get(number)
+        if before and before.state == AVAILABLE:
+            await self._consider_again(name, number, files, before)
+            return
         if before and before.state == END and before.message and before.seen == files:
             return  # it was refused, and nothing has changed
         missing = _missing(files)
@@ -162,10 +173,8 @@ class Models:
             states[number] = State(START, f"waiting for a whole folder: {missing or 'its files change'}", files)
             return
         states[number] = State(LOADING, "", files)
-        _log.info("loading %s version %d", name, number)
-        loop = asyncio.get_running_loop()
         try:
-            version = await loop.run_in_executor(self._loader, self._load, self.folder / name / str(number), name, number)
+            version = await self._loaded(name, number)
         except Exception as error:
             states[number] = State(END, str(error), files)
             served = self.served(name)
@@ -175,7 +184,29 @@ class Models:
             return
         states[number] = State(AVAILABLE, "", files, version)
         _log.info("%s version %d is served", name, number)
-        self._told(name, number, True)
+
+    async def _consider_again(self, name: str, number: int, files: Print, served: State) -> None:
+        """Files that changed under a version that is served: what is there now takes over once it is whole and passes its check."""
+        if served.changed != files or _missing(files):
+            served.changed, served.refused = files, False
+            return
+        if served.refused:
+            return
+        try:
+            version = await self._loaded(name, number)
+        except Exception as error:
+            served.refused = True
+            _log.error("%s version %d has other files, which are refused, what was loaded stays: %s", name, number, error)
+            self._told(name, number, False)
+            return
+        weakref.finalize(served.version, self._gone, name, number)
+        self._states[name][number] = State(AVAILABLE, "", files, version)
+        _log.info("%s version %d is served anew", name, number)
+
+    async def _loaded(self, name: str, number: int) -> Any:
+        _log.info("loading %s version %d", name, number)
+        place = self.folder / name / str(number)
+        return await asyncio.get_running_loop().run_in_executor(self._loader, self._load, place, name, number)
 
     def _drop(self, name: str, there: dict[int, Print]) -> None:
         """Serves no more what newer versions, or those that are still there, stand in for. The last version of a model is kept, even where

@@ -34,6 +34,7 @@ def _shown(models: Models, name: str) -> dict[str, Any]:
     version: Any = models.find(name)
     extra: Mapping[str, Any] = version.extra
     scores = extra.get("scores")
+    scores = scores if isinstance(scores, dict) else None
     signature = version.signatures.get(rest.DEFAULT)
     inputs = {} if signature is None else {key: [spec.dtype, len(spec.shape or ())] for key, spec in signature.inputs.items()}
     about = {
@@ -59,5 +60,5 @@ def _standing(scores: Mapping[str, Any]) -> dict[str, Any] | None:
             "headline": renderer.headline(scores), "beside": renderer.beside(metric, scores),
             "baseline": f"baseline, {baseline['name']}: {with_interval(metric, baseline)}" if known else "",
         }  # fmt: skip
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None

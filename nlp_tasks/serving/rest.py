@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -43,7 +44,8 @@ def asked(method: str, path: str) -> Asked:
     if not found:
         raise invalid(f"Malformed request: {method} {path}")
     model, version, label, what = found.groups()
-    if version and int(version[:20]) >= 2**63:
+    digits = (version or "").lstrip("0")
+    if len(digits) > 19 or int(digits or 0) >= 2**63:
         raise invalid(f"Failed to convert version: {version} to numeric.")
     if not model:
         raise invalid("Missing model name in request.")
@@ -51,7 +53,7 @@ def asked(method: str, path: str) -> Asked:
         what = "metadata" if what else "status"
     elif what not in ("predict", "classify", "regress"):  # the case of a path is open, that of its last word is not
         raise invalid(f"Malformed request: {method} {path}")
-    return Asked(what, unquote(model, errors="replace"), int(version) if version else None, unquote(label) if label else None)
+    return Asked(what, unquote(model, errors="replace"), int(digits or 0) if version else None, unquote(label) if label else None)
 
 
 class Request(NamedTuple):
@@ -107,15 +109,15 @@ def request(body: bytes) -> Request:
     return Request(json_reader.encoded(signature).decode("utf-8", "replace") or DEFAULT, content)
 
 
-def response(outputs: Arrays, *, in_rows: bool) -> bytes:
-    """The body that answers a prediction, in the format of its request."""
+def response(parts: Sequence[Arrays], *, in_rows: bool) -> bytes:
+    """The body that answers a prediction, in the format of its request: the outputs of some rows after those of others."""
     if in_rows:
-        return body({"predictions": tensors.to_predictions(outputs)})
-    return body({"outputs": tensors.to_outputs(outputs)})
+        return body({"predictions": tensors.to_predictions(parts)})
+    return body({"outputs": tensors.to_outputs(parts)})
 
 
 def error(message: str) -> bytes:
-    return body({"error": message})
+    return body({"error": message.encode("utf-8", "replace").decode()})
 
 
 def body(content: Any) -> bytes:

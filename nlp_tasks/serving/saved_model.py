@@ -47,10 +47,11 @@ class Signature:
         model, name: whose it is, and its own name.
         inputs: what it takes, by name.
         row_wise: whether rows of several requests may be answered together.
+        alike: inputs that have to be the same for that.
     """
 
-    def __init__(self, model: str, name: str, session: Any, definition: Any, *, row_wise: bool) -> None:
-        self.model, self.name, self.row_wise = model, name, row_wise
+    def __init__(self, model: str, name: str, session: Any, definition: Any, row_wise: Mapping[str, Sequence[str]]) -> None:
+        self.model, self.name, self.row_wise, self.alike = model, name, name in row_wise, tuple(row_wise.get(name, ()))
         self.inputs = {key: _spec(definition.inputs[key]) for key in sorted(definition.inputs)}
         self._outputs = sorted(definition.outputs)
         fetches, feeds = (
@@ -88,9 +89,10 @@ class Version:
         self.name, self.number, self.extra = name, number, extra
         self._session = session
         self.signature_def = {key: _as_dict(definitions[key]) for key in sorted(definitions)}
-        row_wise = extra.get("row_wise", ())
+        row_wise = extra.get("row_wise", {})
+        row_wise = row_wise if isinstance(row_wise, dict) else dict.fromkeys(row_wise, ())  # once a list of names
         self.signatures = {
-            key: Signature(name, key, session, definition, row_wise=key in row_wise)
+            key: Signature(name, key, session, definition, row_wise)
             for key, definition in definitions.items()
             if definition.inputs
         }

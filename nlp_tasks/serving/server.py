@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import ipaddress
 import logging
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nlp_tasks import machine
 from nlp_tasks.errors import UserError
@@ -24,6 +26,10 @@ _log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than reverse proxies keep theirs, so that the proxy is the one who closes."""
+
+
+MOST_HEAD = 1 << 16
+"""Bytes of a request before its body."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +123,73 @@ def serve(options: Options, bound: socket.socket) -> None:
         most_bytes=options.most_bytes,
         poll_seconds=options.poll_seconds,
         hosts=names,
-        grace=options.grace,
     )
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=options.grace, ws="none",
-    )  # fmt: skip
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN
     )  # uvicorn has its own handler while it serves, and raises the signal again behind it
-    _Server(config, f"http://{f'[{address}]' if ':' in address else address}:{port}/").run(sockets=[bound])
+    _Server(config(app, options.grace), f"http://{f'[{address}]' if ':' in address else address}:{port}/").run(sockets=[bound])
+
+
+def config(app: Any, grace: int) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=grace, ws="none", http=_Protocol,
+    )  # fmt: skip
+
+
+class _Protocol(HttpToolsProtocol):
+    """Bounds what comes before there is a request, and what is left behind it: heads that are too long or do not end, and answers that
+    nobody takes."""
+
+    _clock: asyncio.TimerHandle | None = None
+    """Runs while a head is awaited."""
+    _head = 0
+    """Bytes of it, without those that came with its first one."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += len(data)
+        super().data_received(data)
+        if self._clock and self._head > MOST_HEAD and not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._await_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        if left := self.transport.get_write_buffer_size():
+            self.loop.call_later(KEEP_ALIVE, self._abort_if_stuck, left)
+        super().on_response_complete()
+
+    def _await_head(self) -> None:
+        self._stop_clock()
+        self._head, self._clock = 0, self.loop.call_later(KEEP_ALIVE, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._clock:
+            self._clock.cancel()
+        self._clock = None
+
+    def _abort_if_stuck(self, left: int) -> None:
+        """Where so many bytes of an answer were left, and none has been taken since."""
+        if self.transport.get_write_buffer_size() >= left:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -137,6 +200,11 @@ class _Server(uvicorn.Server):
         self._url = url
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # another server that began when we did listens first
+            await self.lifespan.shutdown()
+            hint = "end what serves there, or choose another port with --port"
+            raise UserError(f"cannot serve on {self._url}: {error.strerror}", hint) from None
         if self.started:
             _log.info("serving on %s", self._url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from nlp_tasks.serving.refused import Refused, invalid
 
 Arrays = Mapping[str, np.ndarray]
 
+LARGEST = 1 << 24
+"""Values of an answer in columns of which the rows were answered apart: a single wide one makes all of them wide."""
 DEEPEST = 16
 """No signature takes lists nested deeper."""
 
@@ -240,11 +242,36 @@ def _shape(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
+# Rows of several
+
+
+def stacked(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """Rows of all parts; other dimensions are padded to the largest, by 0 or ""."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: _concatenated([part[name] for part in parts]) for name in parts[0]}
+
+
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    largest = np.max([array.shape[1:] for array in arrays], axis=0, initial=0).astype(int)
+    fill = b"" if arrays[0].dtype == object else 0
+    padded = []
+    for array in arrays:
+        room = [(0, 0), *((0, int(most - size)) for most, size in zip(largest, array.shape[1:], strict=True))]
+        padded.append(np.pad(array, room, constant_values=fill) if any(after for _, after in room) else array)
+    return np.concatenate(padded)
+
+
 # To JSON
 
 
-def to_predictions(outputs: Arrays) -> list[Any]:
-    """Row format: a value a row, or an object where there are several outputs."""
+def to_predictions(parts: Sequence[Arrays]) -> list[Any]:
+    """Row format: a value a row, or an object where there are several outputs. The rows of one part after those of another, each part as
+    wide as it is."""
+    return [row for outputs in parts for row in _predictions(outputs)]
+
+
+def _predictions(outputs: Arrays) -> list[Any]:
     rows = -1
     for name, array in outputs.items():
         if not array.ndim:
@@ -258,8 +285,19 @@ def to_predictions(outputs: Arrays) -> list[Any]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def to_outputs(outputs: Arrays) -> Any:
-    """Column format: an object of one value an output, or the value alone where there is one output."""
+def to_outputs(parts: Sequence[Arrays]) -> Any:
+    """Column format: an object of one value an output, or the value alone where there is one output.
+
+    Raises:
+        Refused: together, all rows being as wide as the widest, they are too large.
+    """
+    cells = sum(sum(len(part[name]) for part in parts) * math.prod(np.max([part[name].shape[1:] for part in parts], axis=0, initial=0))
+                for name in parts[0]) if len(parts) > 1 else 0  # fmt: skip
+    if cells > LARGEST:
+        raise Refused(
+            429, f"The answer has {cells:,.0f} values, as all rows are as wide as the widest: ask in rows, or for fewer at once"
+        )
+    outputs = stacked(parts)
     columns = {name: _listed(name, array) for name, array in outputs.items()}
     return next(iter(columns.values())) if len(columns) == 1 else columns
 

@@ -47,6 +47,8 @@ CANDIDATES = 10
 """So many next units are answered."""
 BASELINE = {"words": 5, "characters": 8, "bytes": 8}
 """Order of the n-gram that stands beside a network, by unit."""
+LONGEST = 1_000_000
+"""Tokens that are written at once."""
 MOST_COUNTED = 20_000_000
 """Tokens of training that it counts."""
 
@@ -341,8 +343,9 @@ class LanguageModeling(RunningText):
         def generate(
             prompts: tf.Tensor, length: tf.Tensor, temperature: tf.Tensor, top_k: tf.Tensor, top_p: tf.Tensor, seed: tf.Tensor
         ) -> dict[str, tf.Tensor]:
-            """Each `[batch]` → text `<string>[batch]`, what follows each prompt; its log_probability `<float>[batch]`; unknown
-            `<string>[batch]`, units of the prompt that training never had; strict `<bool>[batch]`, whether they must not be there."""
+            """Each `[batch]`, length at most a million → text `<string>[batch]`, what follows each prompt; its log_probability
+            `<float>[batch]`; unknown `<string>[batch]`, units of the prompt that training never had; strict `<bool>[batch]`, whether they
+            must not be there."""
             last, network, count = self._prompted(model, prompts)
             step, never = self._step(model), np.zeros(len(self.units))
             if self.recipe.text.unit != "bytes":  # no byte is unknown
@@ -353,7 +356,7 @@ class LanguageModeling(RunningText):
                 return log_probabilities + tf.cast(never, log_probabilities.dtype), state
 
             sampling = decoding.Sampling(temperature, top_k, top_p, seed)
-            ids, total = decoding.sample(without_unknown, last, network, length, sampling, count)
+            ids, total = decoding.sample(without_unknown, last, network, tf.minimum(length, LONGEST), sampling, count)
             strict = self.recipe.text.unit == "characters"
             return {"text": self.units.decode(ids, last), "log_probability": total, "unknown": self.units.unknown(prompts),
                     "strict": tf.fill(tf.shape(prompts), strict)}  # fmt: skip
@@ -375,7 +378,7 @@ class LanguageModeling(RunningText):
         return {
             "serving_default": Signature(serving_default, specs(texts=tf.string)),
             "score": Signature(score, specs(texts=tf.string)),
-            "generate": Signature(generate, sampled),
+            "generate": Signature(generate, sampled, alike=("length",)),
             "advance": Signature(advance, (tf.TensorSpec([None, None], tf.int32, "tokens"), *specs(lengths=tf.int32), *state)),
         }
 

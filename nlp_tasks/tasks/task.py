@@ -53,6 +53,8 @@ class Signature(NamedTuple):
     """With their names: `<string>[batch]` for texts, `<string>[batch, longest]` for texts in tokens, padded by ""; options as numbers."""
     row_wise: bool = True
     """Whether each row of the outputs answers the same row of all inputs, so that a server may answer rows of several clients at once."""
+    alike: tuple[str, ...] = ()
+    """Inputs that say how much is to be computed: a server answers rows together that have the same."""
 
 
 Inputs = tuple[str | tuple[str, ...] | float, ...]

@@ -46,6 +46,8 @@ else:
 OTHERS = ("embedding", "cell", "embedding_dropout", "output_dropout")
 TRANSFORMERS = ("heads", "hidden")
 """Settings of a model that only recurrent networks, and only a Transformer have."""
+MOST = 100
+"""Hypotheses of a search, where a client says how many."""
 SHORT = 20
 """Texts of fewer characters may be of any length beside each other."""
 
@@ -416,8 +418,9 @@ class Translation(Task):
                     "log_probabilities": found.log_probabilities[:, 0]}  # fmt: skip
 
         def n_best(texts: tf.Tensor, beams: tf.Tensor, counts: tf.Tensor) -> dict[str, tf.Tensor]:
-            """Each `[batch]` → of the `counts` best of `beams` hypotheses, best first, translations `<string>[batch, most]` (""
-            beyond those there are), scores and log_probabilities `<float>[batch, most]`; lengths `<int32>[batch]`: how many."""
+            """Each `[batch]` → of the `counts` best of `beams` hypotheses (at most 100), best first, translations `<string>[batch, most]`
+            ("" beyond those there are), scores and log_probabilities `<float>[batch, most]`; lengths `<int32>[batch]`: how many."""
+            beams, counts = tf.minimum(beams, MOST), tf.minimum(counts, MOST)
             found = self._searched(model, texts, tf.maximum(beams, counts))
             most = tf.reduce_max(tf.concat([counts, [1]], 0))
             scores, log_probabilities = found.scores[:, :most], found.log_probabilities[:, :most]
@@ -441,7 +444,7 @@ class Translation(Task):
         pair = specs(sources=tf.string, targets=tf.string)
         made = {
             "serving_default": Signature(serving_default, specs(texts=tf.string)),
-            "n_best": Signature(n_best, specs(texts=tf.string, beams=tf.int32, counts=tf.int32)),
+            "n_best": Signature(n_best, specs(texts=tf.string, beams=tf.int32, counts=tf.int32), alike=("beams", "counts")),
             "score": Signature(score, pair),
         }
         if self.recipe.model.kind != "vanilla":

@@ -54,8 +54,8 @@ async function ask(model, instance, signature, signal) {
   const response = await fetch(`v1/models/${encodeURIComponent(model)}:predict`, {
     method: "POST", body, signal, headers: { "Content-Type": "application/json" },
   });
-  const content = await response.json();
-  if (!response.ok) throw new Refused(content.error);
+  const content = await response.json().catch(() => null); // a proxy's own page, or numbers that are none
+  if (!content || !response.ok) throw new Refused(content?.error ?? `HTTP ${response.status}, and no JSON that a page can read`);
   return {
     row: content.predictions[0], body, milliseconds: performance.now() - begun, version: response.headers.get("X-Model-Version"),
   };
@@ -163,11 +163,17 @@ const views = {
       const { row } = await ask({ texts: typed.texts, beams: Math.max(view.beam, options.counts), counts: options.counts }, "n_best");
       const grid = make("div", { className: "grid" });
       const texts = row.translations.slice(0, row.lengths).map(textOf);
+      let drawn = 0;
       const draw = async (index) => {
+        drawn = index;
         buttons.forEach((button, each) => button.setAttribute("aria-pressed", String(each === index)));
         if (!view.aligns) return;
-        const aligned = await ask({ sources: typed.texts, targets: texts[index] }, "align");
-        grid.replaceChildren(alignment(aligned.row));
+        try {
+          const aligned = await ask({ sources: typed.texts, targets: texts[index] }, "align");
+          if (drawn === index) grid.replaceChildren(alignment(aligned.row)); // or another one was pressed meanwhile
+        } catch (error) {
+          if (drawn === index) grid.replaceChildren(make("p", { className: "problem", role: "alert" }, error.message));
+        }
       };
       const buttons = texts.map((text, index) => make("button", { type: "button", "aria-pressed": "false", onclick: () => draw(index) }, text || "(nothing)"));
       const found = row.log_probabilities.slice(0, row.lengths);

@@ -89,7 +89,7 @@ def test_what_stands_beside_the_model(finished: Place, answer: Answer) -> None:
     assert (folder / "scores.json").read_bytes() == (finished.run / "scores.json").read_bytes()
     inputs = json.loads((folder / "example_inputs.json").read_text())
     assert len(inputs) == 3
-    assert json.loads((folder / "row_wise.json").read_text()) == ["serving_default"]
+    assert json.loads((folder / "row_wise.json").read_text()) == {"serving_default": []}
     assert json.loads((folder / "view.json").read_text()) == {"kind": "label"}
     case = json.loads((folder / "example_outputs.json").read_text())["serving_default"]
     assert case["inputs"] == {"texts": [text for (text,) in inputs]}

@@ -24,6 +24,7 @@ SCORES = {
     "baseline": {"name": "most frequent", "scores": {"accuracy": 0.5}, "intervals": {"accuracy": [0.45, 0.55]}},
 }  # fmt: skip
 
+ALIKE = {("language_modeling", "generate"): ["length"], ("translation", "n_best"): ["beams", "counts"]}
 VIEWS: dict[str, dict[str, Any]] = {
     "sentiment": {"kind": "label"},
     "tagging": {"kind": "tags", "spans": False, "meanings": {"NOUN": "noun", "VERB": "verb"}},
@@ -225,7 +226,7 @@ def write_exports(folder: Path) -> None:
             "view": VIEWS[task],
             "example_inputs": EXAMPLES[task],
             "scores": SCORES,
-            "row_wise": [n for n in graphs if task != "other" and n != "flat"],
+            "row_wise": {n: ALIKE.get((task, n), []) for n in graphs if task != "other" and n != "flat"},
         }
         if examples := EXAMPLES[task]:
             columns = [
@@ -323,8 +324,7 @@ def running(folder: Path, limits: Limits = Limits(), **options: Any) -> Iterator
         hosts=server.hosts(given, "127.0.0.1"),
     )
     bound = server.bind("127.0.0.1", 0)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=given.grace)
-    runner = uvicorn.Server(config)
+    runner = uvicorn.Server(server.config(app, given.grace))
     thread = threading.Thread(target=lambda: asyncio.run(runner.serve([bound])))
     thread.start()
 

@@ -538,3 +538,35 @@ def test_versions_change_and_no_request_fails(own_exports: Path, serve: Serve) -
 def _state(server: Running, number: int) -> str:
     answer = server.ask(f"/v1/models/sentiment/versions/{number}")
     return answer.json["model_version_status"][0]["state"] if answer.status == 200 else ""
+
+
+def test_a_head_that_does_not_end(server: Running) -> None:
+    with server.socket() as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: ")
+        with contextlib.suppress(OSError):  # it may be closed before all was sent
+            for _ in range(64):
+                client.sendall(b"a" * (1 << 14))
+        told = b""
+        with contextlib.suppress(OSError):
+            while part := client.recv(1 << 12):
+                told += part
+    assert told.startswith(b"HTTP/1.1 431 ") or not told  # a reset takes what was written away
+    assert server.ask("/healthz").status == 200
+
+
+def test_a_large_body_is_no_long_head(server: Running) -> None:
+    many = json.dumps({"instances": ["good service here"] * 10_000})
+    with server.socket() as client:
+        request = (
+            f"POST /v1/models/sentiment:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(many)}\r\n\r\n{many}".encode()
+        )
+        client.sendall(request + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        told = b""
+        while part := client.recv(1 << 16):
+            told += part
+    assert told.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_name_that_is_no_text(server: Running) -> None:
+    answer = server.ask("/v1/models/sentiment:predict", b'{"instances": [{"caf\xe9": "a"}]}')
+    assert answer.status == 400 and "does not have named input: caf" in json.loads(answer.body)["error"]

@@ -22,6 +22,7 @@ class Doubling:
     """Answers each row with itself twice, and counts its rows; waits for `gate` before."""
 
     model, name = "doubling", "serving_default"
+    alike: tuple[str, ...] = ()
 
     def __init__(self, *, row_wise: bool = True, is_open: bool = True, bad: bytes = b"bad") -> None:
         self.row_wise, self.gate, self.batches, self.bad = row_wise, threading.Event(), list[list[Any]](), bad
@@ -52,8 +53,8 @@ def soon(seconds: float = 10.0) -> float:
 
 
 async def ask(batcher: Batcher, signature: Doubling, *rows: str, seconds: float = 10.0) -> list[str]:
-    outputs = await batcher.answer(signature, texts(*rows), soon(seconds))
-    return [text.decode() for text in outputs["y"]]
+    parts = await batcher.answer(signature, texts(*rows), soon(seconds))
+    return [text.decode() for outputs in parts for text in outputs["y"]]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -192,7 +193,7 @@ def test_what_is_not_row_wise_is_never_answered_together() -> None:
         holding.gate.set()
         assert await asyncio.gather(*tasks) == [["aa", "bb", "cc"]] * 3
         assert flat.batches == [[b"a", b"b", b"c"]] * 3
-        outputs = await batcher.answer(flat, {"x": np.array([b"a", b"b"], object), "lengths": np.array([2])}, soon())
+        (outputs,) = await batcher.answer(flat, {"x": np.array([b"a", b"b"], object), "lengths": np.array([2])}, soon())
         assert outputs["y"].tolist() == [b"aa", b"bb"]
         await held
 
@@ -232,7 +233,7 @@ def test_shorter_rows_are_padded() -> None:
         holding.gate.set()
         found = await asyncio.gather(*tasks)
         assert signature.batches == [[[b"a", b"", b""], [b"b", b"c", b"d"], [b"e", b"f", b"g"]]]
-        assert found[0]["y"].tolist() == [[b"aa", b"", b""]] and len(found[1]["y"]) == 2
+        assert found[0][0]["y"].tolist() == [[b"aa", b"", b""]] and len(found[1][0]["y"]) == 2
         await held
 
     run(test)
@@ -317,6 +318,40 @@ def test_signatures_take_turns_by_age() -> None:
         holding.gate.set()
         await asyncio.gather(*tasks, held)
         assert order == ["doubling", "one", "two", "one", "two"]
+
+    run(test)
+
+
+def test_nobody_waits_for_all_parts_of_a_large_request() -> None:
+    async def test() -> None:
+        batcher = Batcher(Limits(rows=2), 1)
+        large, small = Doubling(), Doubling()
+        holding, held = await hold_worker(batcher)
+        first = asyncio.create_task(ask(batcher, large, *"abcdef"))
+        await asyncio.sleep(0.01)
+        others = [asyncio.create_task(ask(batcher, each, "x", "y")) for each in (large, small)]
+        await asyncio.sleep(0.01)
+        holding.gate.set()
+        done, _ = await asyncio.wait([first, others[1]], return_when=asyncio.FIRST_COMPLETED)
+        assert done == {others[1]} and len(large.batches) <= 2
+        assert await first == ["aa", "bb", "cc", "dd", "ee", "ff"] and await others[0] == ["xx", "yy"]
+        assert large.batches == [[b"a", b"b"], [b"x", b"y"], [b"c", b"d"], [b"e", b"f"]]
+        await held
+
+    run(test)
+
+
+def test_rows_that_take_longer_are_a_batch_of_their_own() -> None:
+    async def test() -> None:
+        batcher, signature = Batcher(Limits(), 1), Doubling()
+        signature.alike = ("length",)
+        holding, held = await hold_worker(batcher)
+        asked = [{**texts(name), "length": np.array([length])} for name, length in (("a", 5), ("b", 900), ("c", 5))]
+        tasks = [asyncio.create_task(batcher.answer(signature, inputs, soon())) for inputs in asked]
+        await asyncio.sleep(0.01)
+        holding.gate.set()
+        await asyncio.gather(*tasks, held)
+        assert signature.batches == [[b"a", b"c"], [b"b"]]
 
     run(test)
 

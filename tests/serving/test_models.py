@@ -170,6 +170,52 @@ def test_a_broken_version_is_refused_and_the_old_one_stays(tmp_path: Path, caplo
     assert "m version 2 is refused, version 1 stays: it does not load" in caplog.text
 
 
+def test_files_that_change_under_a_version_are_loaded_when_they_are_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "m" / "1", "one")
+    told: list[tuple[str, int, bool]] = []
+    loads: list[int] = []
+
+    def counted(folder: Path, name: str, number: int) -> Loaded:
+        loads.append(number)
+        return load(folder, name, number)
+
+    async def test() -> None:
+        models = Models(tmp_path, counted, told=lambda *event: told.append(event))
+        await models.look(first=True)
+        for content, answers in (("broken", "one"), ("other text", "other text")):
+            write(tmp_path / "m" / "1", content)
+            await models.look()
+            assert models.find("m").text == "one"  # type: ignore[attr-defined]
+            for _ in range(3):
+                await models.look()
+            assert models.find("m").text == answers and states(models) == {1: "AVAILABLE"}  # type: ignore[attr-defined]
+        (tmp_path / "m" / "1" / "saved_model.pb").unlink()
+        for _ in range(3):
+            await models.look()
+        assert models.find("m").text == "other text" and loads == [1, 1, 1]  # type: ignore[attr-defined]
+
+    run(test)
+    assert told == [("m", 1, True), ("m", 1, False)]
+    assert "m version 1 has other files, which are refused, what was loaded stays: it does not load" in caplog.text
+
+
+def test_the_newest_of_several_is_told(tmp_path: Path) -> None:
+    told: list[tuple[str, int, bool]] = []
+
+    async def test() -> None:
+        models = Models(tmp_path, load, keep=2, told=lambda *event: told.append(event))
+        for number in (1, 2):
+            write(tmp_path / "m" / str(number))
+        await models.look(first=True)
+        shutil.rmtree(tmp_path / "m" / "2")
+        await models.look()
+
+    run(test)
+    assert told == [("m", 2, True), ("m", 1, True)]
+
+
 def test_a_folder_that_is_being_copied_is_waited_for(tmp_path: Path) -> None:
     write(tmp_path / "m" / "1")
     copied = tmp_path / "m" / "2"

@@ -165,6 +165,22 @@ def test_errors_never_hold_a_whole_request() -> None:
 
 def test_responses() -> None:
     outputs = {"label": np.array([b"a\xc3\xa9"], object), "p": np.array([[0.25, np.nan]], np.float32)}
-    assert rest.response(outputs, in_rows=True) == '{"predictions": [{"label": "aé", "p": [0.25, NaN]}]}'.encode()
-    assert rest.response(outputs, in_rows=False) == '{"outputs": {"label": ["aé"], "p": [[0.25, NaN]]}}'.encode()
+    assert rest.response([outputs], in_rows=True) == '{"predictions": [{"label": "aé", "p": [0.25, NaN]}]}'.encode()
+    assert rest.response([outputs], in_rows=False) == '{"outputs": {"label": ["aé"], "p": [[0.25, NaN]]}}'.encode()
     assert json.loads(rest.error('a "b"\n')) == {"error": 'a "b"\n'}
+
+
+def test_a_message_may_say_anything() -> None:
+    assert json.loads(rest.error("caf\udce9")) == {"error": "caf?"}
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "0" * 5000 + "9" * 20, str(2**63)])
+def test_numbers_of_versions_that_are_too_large(digits: str) -> None:
+    with pytest.raises(Refused, match="to numeric"):
+        rest.asked("GET", f"/v1/models/m/versions/{digits}")
+    assert rest.asked("GET", f"/v1/models/m/versions/{'0' * 5000}7").version == 7
+
+
+def test_of_keys_that_repeat_the_first_counts_in_checks_too() -> None:
+    with pytest.raises(Refused, match="surrogate pair"):
+        rest.request(b'{"instances": ["\\ud800"], "instances": ["a"]}')

@@ -63,8 +63,8 @@ def test_the_exports_of_these_tests_have_the_signatures_of_the_tasks(exports: Pa
     task.tags = ["NOUN"]
     version = saved_model.load(exports / name / "1", name, 1)
     declared = task.signatures(None)
-    assert {key: signature.row_wise for key, signature in version.signatures.items()} == {
-        key: each.row_wise for key, each in declared.items()
+    assert {key: (signature.row_wise, signature.alike) for key, signature in version.signatures.items()} == {
+        key: (each.row_wise, each.alike) for key, each in declared.items()
     }
     for key, signature in version.signatures.items():
         ranks = {

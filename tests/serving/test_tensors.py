@@ -169,8 +169,8 @@ def strings(*rows: Any) -> np.ndarray:
 
 
 def test_one_output_has_no_name() -> None:
-    assert tensors.to_predictions({"x": np.array([[1, 2], [3, 4]])}) == [[1, 2], [3, 4]]
-    assert tensors.to_outputs({"x": np.array([[1, 2], [3, 4]])}) == [[1, 2], [3, 4]]
+    assert tensors.to_predictions([{"x": np.array([[1, 2], [3, 4]])}]) == [[1, 2], [3, 4]]
+    assert tensors.to_outputs([{"x": np.array([[1, 2], [3, 4]])}]) == [[1, 2], [3, 4]]
 
 
 def test_several_outputs_are_objects() -> None:
@@ -178,23 +178,34 @@ def test_several_outputs_are_objects() -> None:
         "text": strings([b"foo", b"bar"], [b"baz", b"bat"]), "decimal": np.array([[0.1], [2.0]], np.float32), "whole": np.array([8, 9]),
         "text_bytes": strings(b"hello", b"world"),
     }  # fmt: skip
-    assert tensors.to_predictions(outputs) == [
+    assert tensors.to_predictions([outputs]) == [
         {"text": ["foo", "bar"], "decimal": [0.1], "whole": 8, "text_bytes": b64("hello")},
         {"text": ["baz", "bat"], "decimal": [2.0], "whole": 9, "text_bytes": b64("world")},
     ]
-    assert tensors.to_outputs(outputs) == {
+    assert tensors.to_outputs([outputs]) == {
         "text": [["foo", "bar"], ["baz", "bat"]], "decimal": [[0.1], [2.0]], "whole": [8, 9],
         "text_bytes": [b64("hello"), b64("world")],
     }  # fmt: skip
 
 
 def test_bytes_that_are_no_text_come_in_base64() -> None:
-    assert tensors.to_outputs({"x": strings(b"\xff", b"a")}) == [{"b64": "/w=="}, "a"]
+    assert tensors.to_outputs([{"x": strings(b"\xff", b"a")}]) == [{"b64": "/w=="}, "a"]
+
+
+def test_rows_that_were_answered_apart() -> None:
+    """In rows each part is as wide as it is; in columns all are as wide as the widest, if that is not too much."""
+    parts = [{"x": np.array([[1]]), "y": strings(b"a")}, {"x": np.array([[2, 3], [4, 5]]), "y": strings(b"b", b"c")}]
+    assert [row["x"] for row in tensors.to_predictions(parts)] == [[1], [2, 3], [4, 5]]
+    assert tensors.to_outputs(parts) == {"x": [[1, 0], [2, 3], [4, 5]], "y": ["a", "b", "c"]}
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Refused, match="The answer has 9 values") as refused:
+        patched.setattr(tensors, "LARGEST", 8)
+        tensors.to_outputs(parts)
+    assert refused.value.status == 429
 
 
 def test_no_rows() -> None:
-    assert tensors.to_predictions({"x": np.zeros((0, 2), np.int32)}) == []
-    assert tensors.to_predictions({"x": strings().reshape(0, 1, 2), "y": np.zeros((0, 3), np.float32)}) == []
+    assert tensors.to_predictions([{"x": np.zeros((0, 2), np.int32)}]) == []
+    assert tensors.to_predictions([{"x": strings().reshape(0, 1, 2), "y": np.zeros((0, 3), np.float32)}]) == []
 
 
 @pytest.mark.parametrize(
@@ -208,20 +219,20 @@ def test_no_rows() -> None:
 )
 def test_outputs_that_are_no_rows(outputs: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(Refused) as caught:
-        tensors.to_predictions(outputs)
+        tensors.to_predictions([outputs])
     assert (caught.value.status, caught.value.message) == (400, message)
 
 
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_decimals_come_back_as_they_were(values: list[float]) -> None:
     array = np.array(values, np.float32)
-    written = json.dumps(tensors.to_outputs({"x": array}))
+    written = json.dumps(tensors.to_outputs([{"x": array}]))
     np.testing.assert_array_equal(np.array(json.loads(written), np.float32), array)
 
 
 def test_decimals_are_short() -> None:
     array = np.array([0.1, 0.2, 1e-5, np.nan, np.inf, 3], np.float32)
-    assert json.dumps(tensors.to_outputs({"x": array})) == "[0.1, 0.2, 1e-05, NaN, Infinity, 3.0]"
+    assert json.dumps(tensors.to_outputs([{"x": array}])) == "[0.1, 0.2, 1e-05, NaN, Infinity, 3.0]"
 
 
 @given(st.lists(st.binary(max_size=8), min_size=1))
@@ -229,4 +240,4 @@ def test_any_bytes_there_and_back(values: list[bytes]) -> None:
     sent = [{"b64": base64.b64encode(value).decode()} for value in values]
     array = tensors.from_instances(sent, {"x": TEXT})["x"]
     assert array.tolist() == values
-    assert tensors.from_instances(tensors.to_predictions({"x": array}), {"x": TEXT})["x"].tolist() == values
+    assert tensors.from_instances(tensors.to_predictions([{"x": array}]), {"x": TEXT})["x"].tolist() == values

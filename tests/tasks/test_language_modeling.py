@@ -26,6 +26,7 @@ from nlp_tasks.data.toy_world import language_modeling as toy_world
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers import Noise
 from nlp_tasks.layers.recurrent import recurrent_path
+from nlp_tasks.tasks import language_modeling as module
 from nlp_tasks.tasks import language_modeling_scores as scoring
 from nlp_tasks.tasks import language_modeling_verbs as verbs
 from nlp_tasks.tasks.language_modeling import LanguageModeling, Piece
@@ -568,6 +569,18 @@ def test_the_probability_of_what_was_written(some: Reader) -> None:
         whole = prompt.encode() + outputs["text"][row]
         read, before = some.read(np.array([some.ids(whole)]))[0], some.read(np.array([some.ids(prompt)]))[0]
         assert outputs["log_probability"][row] == pytest.approx(-(read.sum() - before.sum()), rel=1e-4)
+
+
+def test_what_a_client_asks_for_is_bounded(some: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one small request takes all memory: it is asked for before the first token is written."""
+    monkeypatch.setattr(module, "LONGEST", 5)
+    generate = some.task.signatures(some.model)["generate"].function
+    options = {"length": 2**31 - 1, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 8}
+    written = generate(tf.constant(["the cat"]), **{name: tf.constant([value]) for name, value in options.items()})["text"]
+    five = generate(tf.constant(["the cat"]), **{name: tf.constant([value]) for name, value in {**options, "length": 5}.items()})[
+        "text"
+    ]
+    assert written.numpy()[0] == five.numpy()[0] != b""
 
 
 OPTIONS: dict[str, Any] = {"max_tokens": 17, "temperature": 1.0, "top_k": None, "top_p": 1.0, "seed": 1, "stop": None}
