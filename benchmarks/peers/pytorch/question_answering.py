@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import question_answering as benchmark
 from contenders import work
 
-WORDS, CHARACTERS, LETTER, UNITS, DEPTH, DROPOUT, OVERLAP = 128, 64, 32, 128, 3, 0.4, 4
+CHARACTERS, LETTER, UNITS, DEPTH, DROPOUT, OVERLAP = 64, 32, 128, 3, 0.4, 4
 LONGEST_ANSWER, LONGEST_WORD, BEGINNING = 20, 20, 5
 TOKEN = re.compile(r"\w+|[^\w\s]")
 HIDDEN = -1e9
@@ -64,14 +64,14 @@ class DeepReader(nn.Module):
 class Reader(nn.Module):
     """The document reader of Chen 2017, as the recipe has it."""
 
-    def __init__(self, words: int, characters: int) -> None:
+    def __init__(self, words: int, characters: int, embedding: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(words, WORDS, sparse=True)
+        self.words = nn.Embedding(words, embedding, sparse=True)
         self.letters = nn.Embedding(characters, LETTER, padding_idx=0)
         self.convolution = nn.Conv1d(LETTER, CHARACTERS, 3, padding=1)
         self.dropout = nn.Dropout(DROPOUT)
-        features = WORDS + CHARACTERS + OVERLAP
-        self.align = nn.Linear(features, WORDS, bias=False)
+        features = embedding + CHARACTERS + OVERLAP
+        self.align = nn.Linear(features, embedding, bias=False)
         self.passage, self.question = DeepReader(2 * features), DeepReader(features)
         wide = 2 * UNITS * DEPTH
         self.summary = nn.Sequential(nn.Linear(wide, UNITS), nn.Tanh(), nn.Linear(UNITS, 1, bias=False))
@@ -141,7 +141,7 @@ def trainer(folder: Path, part: slice, processes: int) -> Callable[[], None]:
     """Trains one step on each batch."""
     torch.manual_seed(1)
     sizes = json.loads((folder / "sizes.json").read_text())
-    model = Reader(sizes["words"], sizes["characters"])
+    model = Reader(**sizes)
     dense = [weight for name, weight in model.named_parameters() if name != "words.weight"]
     sparse = model.words.weight
     steps = [torch.optim.Adam(dense, lr=2e-3, fused=True), torch.optim.SparseAdam([sparse], lr=2e-3)]
@@ -249,7 +249,7 @@ class Encoder:
 
 def answering(data: Path, folder: Path) -> Callable[[list[tuple[str, str]]], list[str]]:
     encode = Encoder(data, folder)
-    model = Reader(encode.sizes["words"], encode.sizes["characters"]).eval()
+    model = Reader(**encode.sizes).eval()
 
     def answer(pairs: list[tuple[str, str]]) -> list[str]:
         with torch.inference_mode():
