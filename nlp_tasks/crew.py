@@ -200,7 +200,16 @@ class Crew:
         found: dict[int, socket.socket] = {}
         who: dict[int, str] = {}
         refused = None
-        while len(found) < self.size - 1 and not refused:
+
+        def drop_dead() -> None:
+            """Who died while others were waited for may have been started again."""
+            for index in [index for index, connection in found.items() if _is_closed(connection)]:
+                found.pop(index).close()
+
+        while not refused:
+            drop_dead()
+            if len(found) == self.size - 1:
+                break
             missing = [self._named(index) for index in range(1, self.size) if index not in found]
             listening.settimeout(max(0.01, until - time.monotonic()))
             try:
@@ -215,8 +224,7 @@ class Crew:
                 connection.close()
                 continue
             index, name = greeting["index"], f"{greeting['host']}, process {greeting['process']}"
-            if index in found and _is_closed(found[index]):  # it was started again
-                found.pop(index).close()
+            drop_dead()
             if greeting["addresses"] != list(self.addresses):
                 refused = UserError(f"{name} has another cluster in its TF_CONFIG: {', '.join(greeting['addresses'])}; "
                                     f"here {', '.join(self.addresses)}", "give all workers the same cluster")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -212,7 +213,9 @@ def test_a_worker_that_is_gone_when_all_are_there_is_named(start: Start, monkeyp
         return refused.value.message
 
     told = together(start, work)
-    assert told[1].startswith("worker 1 (") and all("went away before all workers were there" in message for message in told)
+    assert told[1].startswith(("worker 1 (", "worker 2 (")) and all(
+        "went away before all workers were there" in message for message in told
+    )
 
 
 def test_a_port_in_use_is_refused(start: Start) -> None:
@@ -268,7 +271,8 @@ def test_whoever_is_none_of_ours_is_sent_away(start: Start, said: bytes) -> None
             time.sleep(0.02)
     with stranger:
         stranger.sendall(said)
-        stranger.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it has been sent away already
+            stranger.shutdown(socket.SHUT_WR)
         others = [start(index, lambda ours: ours.meet({}, 15)) for index in (1, 2)]
         for future in (chief, *others):
             future.result(20)

@@ -313,8 +313,9 @@ class WordVectors(RunningText):
     def samples(self, signature: str, examples: Sequence[Inputs]) -> Sequence[Inputs]:
         if signature != "serving_default":
             return examples
-        frequent = (word.decode() for word in self.units.names.numpy()[self._ranked[: len(examples)]])
-        words = dict.fromkeys((*self._shown(), *frequent))
+        every = [word.decode() for word in self.units.names.numpy()[self._ranked]]
+        known = {*every}
+        words = dict.fromkeys((*(word for word in self._shown() if word in known), *every[: len(examples)]))
         return [*((word,) for word in words), ("neverseen",), ("",), ("é 👍🏽 你好",)]
 
     # Scores

@@ -724,7 +724,7 @@ def test_vectors_tuned_after_some_steps(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_tuning_later_is_for_vectors_that_are_tuned(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'model.tuned_after = 4 has no effect with model.vectors = "frozen"'):
+    with pytest.raises(UserError, match=r'model.tuned_after = 4 has no effect with data.vectors = ""'):
         make(tmp_path, list(rows(POS)), model={"tuned_after": 4, "characters": {}})
 
 
