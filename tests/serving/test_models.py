@@ -35,6 +35,17 @@ def load(folder: Path, name: str, number: int) -> Loaded:
     return Loaded(name, number, text)
 
 
+def counting() -> tuple[list[int], Callable[[Path, str, int], Loaded]]:
+    """A loader, and the numbers of the versions that it has loaded."""
+    loads: list[int] = []
+
+    def counted(folder: Path, name: str, number: int) -> Loaded:
+        loads.append(number)
+        return load(folder, name, number)
+
+    return loads, counted
+
+
 def write(folder: Path, text: str = "good", *, shards: int = 1) -> Path:
     (folder / "variables").mkdir(parents=True, exist_ok=True)
     (folder / "variables" / "variables.index").write_text("index")
@@ -141,11 +152,7 @@ def test_a_new_model_appears_and_is_gone(tmp_path: Path) -> None:
 def test_a_broken_version_is_refused_and_the_old_one_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "m" / "1")
     told: list[tuple[str, int, bool]] = []
-    loads: list[int] = []
-
-    def counted(folder: Path, name: str, number: int) -> Loaded:
-        loads.append(number)
-        return load(folder, name, number)
+    loads, counted = counting()
 
     async def test() -> None:
         models = Models(tmp_path, counted, told=lambda *event: told.append(event))
@@ -175,11 +182,7 @@ def test_files_that_change_under_a_version_are_loaded_when_they_are_whole(
 ) -> None:
     write(tmp_path / "m" / "1", "one")
     told: list[tuple[str, int, bool]] = []
-    loads: list[int] = []
-
-    def counted(folder: Path, name: str, number: int) -> Loaded:
-        loads.append(number)
-        return load(folder, name, number)
+    loads, counted = counting()
 
     async def test() -> None:
         models = Models(tmp_path, counted, told=lambda *event: told.append(event))
