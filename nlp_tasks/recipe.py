@@ -67,6 +67,10 @@ class Data(Section, frozen=True, kw_only=True):
     def is_toy_world(self) -> bool:
         return self.source.partition(":")[0] == "toy_world"
 
+    def is_toy_world_of(self, task: str) -> bool:
+        """Whether it is the toy world of `task`, in a recipe of that task."""
+        return self.source in ("toy_world", f"toy_world:{task}")
+
 
 FURTHER_FILES = ("vectors", "questions", "similarity")
 """Keys of `[data]` that name files beside the splits, in the tasks that have them."""

@@ -363,15 +363,14 @@ class Run:
             return task.fit(examples, self.splits.counts[split])
         if not self.splits.held_out(split):
             return examples
-        return (example for example in examples if self._known(task, split, example))
+        return self._known(task, split, examples)
 
-    def _known(self, task: Task, split: str, example: Any) -> bool:
-        try:
-            task.targets([example])
-        except UserError:
-            self.splits.counts[split].dropped["target never seen in training"] += 1
-            return False
-        return True
+    def _known(self, task: Task, split: str, examples: Iterable[Any]) -> Iterator[Any]:
+        for example in examples:
+            if task.knows_target(example):
+                yield example
+            else:
+                self.splits.counts[split].dropped["target never seen in training"] += 1
 
     def _watched(self, task: Task, title: str) -> Iterator[Any]:
         """Training examples, with progress."""

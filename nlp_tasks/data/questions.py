@@ -55,8 +55,8 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def read_similarity(path: Path) -> list[Pair]:
-    """Judged pairs: lines of two words and a number, separated by tabs, commas or spaces, as WordSim-353 and SimLex-999 can be had; a
-    first line without a number is a header.
+    """Judged pairs: lines of two words and a number, separated by tabs, commas or spaces, as WordSim-353 and SimLex-999 can be had; of
+    several cells the first number counts, a first line without one is a header.
 
     Raises:
         UserError: missing or empty file, a line of another form: with file:line.
@@ -64,17 +64,23 @@ def read_similarity(path: Path) -> list[Pair]:
     pairs: list[Pair] = []
     for number, line in _read(path, "data.similarity names a file with two words and a number a line"):
         cells = re.split(r"[\t,; ]+", line)
-        try:
-            first, second, score = cells[0], cells[1], float(cells[2])
-        except (IndexError, ValueError):
+        score = next((number for number in map(_number, cells[2:]) if number is not None), None)
+        if score is None:
             if not pairs and number == 1:
                 continue
             raise UserError(f"{path}:{number}: expected two words and a number: {excerpt(line)}",
-                            "separate them by a tab, a comma or a space") from None  # fmt: skip
-        pairs.append(Pair((first, second), score))
+                            "separate them by a tab, a comma or a space")  # fmt: skip
+        pairs.append(Pair((cells[0], cells[1]), score))
     if not pairs:
         raise UserError(f"{path}: no pairs in it", "give lines with two words and a number")
     return pairs
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
 
 
 def _read(path: Path, hint: str) -> Iterator[tuple[int, str]]:

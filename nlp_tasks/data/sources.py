@@ -182,23 +182,36 @@ def _text(value: object, feature: object, where: Where) -> str:
 
 
 class ToyWorld:
-    """A small world, made in memory: a module with `generate(split) -> tuples`, one item a column of `order`."""
+    """A small world, made in memory: a module with `SIZES` by split, and `generate(split) -> tuples`, an item for each of `COLUMNS`.
 
-    def __init__(self, name: str, order: Sequence[str]) -> None:
+    Raises:
+        UserError: there is no such world; it has not all of `wanted`; from `rows` and `fingerprint`: it has no such split.
+    """
+
+    def __init__(self, name: str, wanted: Collection[str]) -> None:
         worlds = [module.name for module in pkgutil.iter_modules(toy_world.__path__)]
         if name not in worlds:
             raise UserError(f'data.source = "toy_world:{name}": no such world', nearest(name, worlds))
         self._module = importlib.import_module(f"{toy_world.__name__}.{name}")
-        self._order = order
+        self._columns = self._module.COLUMNS
+        missing = [column for column in wanted if column not in self._columns]
+        if missing:
+            raise UserError(f'data.source = "toy_world:{name}": it has no {missing[0]}, but {" and ".join(self._columns)}',
+                            "name the world of a task that reads the same")  # fmt: skip
 
     def rows(self, split: str, counts: Counts) -> Iterator[Row]:
-        rows = enumerate(self._module.generate(split), 1)
+        rows = enumerate(self._generated(split), 1)
         return counts.keep(
-            Row(dict(zip(self._order, row, strict=True)), Where(f"toy_world/{split}", number)) for number, row in rows
+            Row(dict(zip(self._columns, row, strict=True)), Where(f"toy_world/{split}", number)) for number, row in rows
         )
 
     def fingerprint(self, split: str) -> str:
-        return hashlib.sha256(repr(list(self._module.generate(split))).encode()).hexdigest()
+        return hashlib.sha256(repr(list(self._generated(split))).encode()).hexdigest()
+
+    def _generated(self, split: str) -> Iterator[tuple[Any, ...]]:
+        if split not in self._module.SIZES:
+            raise UserError(f"the toy world has no split {split!r}", nearest(split, list(self._module.SIZES)))
+        return self._module.generate(split)
 
 
 def open_source(
@@ -208,7 +221,7 @@ def open_source(
     if data.source == "files":
         return Files(data, columns, order, reader)
     if data.is_toy_world:
-        return ToyWorld(data.source.partition(":")[2] or task, tuple(columns))
+        return ToyWorld(data.source.partition(":")[2] or task, columns)
     if data.source.startswith("tfds:"):
         return TensorFlowDatasets(data, columns, data_dir)
     raise UserError(

@@ -416,7 +416,7 @@ class LanguageModeling(RunningText):
                 if len(tokens) > size:
                     nats = scoring.in_windows(answer.functions["advance"], tokens, size, self._after)
                     found.append(scores.windows(nats, size))
-        if self.recipe.data.is_toy_world:
+        if self.recipe.data.is_toy_world_of("language_modeling") and self.recipe.text.unit == "words":
             probes = list(toy_world.probes("test"))
             both = [(f"{probe.prefix} {word}",) for probe in probes for word in (probe.right, probe.wrong)]
             outputs = answer("score", both)

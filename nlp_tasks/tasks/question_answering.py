@@ -430,7 +430,7 @@ class QuestionAnswering(Task):
         pair = tuple(tf.TensorSpec([None], tf.string, name) for name in ("questions", "passages"))
         return {
             "serving_default": Signature(serving_default, pair),
-            "n_best": Signature(n_best, (*pair, tf.TensorSpec([None], tf.int32, "counts"))),
+            "n_best": Signature(n_best, (*pair, tf.TensorSpec([None], tf.int32, "counts")), alike=("counts",)),
         }
 
     def view(self) -> Mapping[str, Any]:

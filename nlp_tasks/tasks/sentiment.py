@@ -292,11 +292,11 @@ class Sentiment(Task):
         frequency = counts.sum(1)
         kept = frequency >= options.minimum_count
         if kept.sum() > options.size:
-            kept &= frequency > np.partition(frequency, -options.size)[-options.size]
+            kept &= frequency > np.partition(frequency, -options.size)[-options.size]  # of those that are as frequent: none
         keys, counts = keys[kept], counts[kept]
         if not len(keys):
             raise UserError("no n-gram of the training data is frequent enough",
-                            f"model.bag_of_ngrams.minimum_count is {options.minimum_count}")  # fmt: skip
+                            f"model.bag_of_ngrams.minimum_count is {options.minimum_count}, its size {options.size:,}")  # fmt: skip
         counts = np.concatenate([np.zeros((1, len(place)), np.int64), counts])
         np.savez(folder / "ngrams.npz", keys=keys, order=options.order, counts=counts)
 
@@ -351,6 +351,9 @@ class Sentiment(Task):
     def padded(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """`<string>[batch]` → what the model takes: fields padded by 0, with their lengths."""
         return ragged.batch(self.encode(texts))
+
+    def knows_target(self, example: Example) -> bool:
+        return example.target in self.labels
 
     def targets(self, examples: Sequence[Example]) -> Mapping[str, np.ndarray]:
         place = {label: index for index, label in enumerate(self.labels)}
@@ -593,7 +596,10 @@ class Sentiment(Task):
         from sklearn.pipeline import make_pipeline
 
         texts, labels = zip(*((example.inputs[0], example.target) for example in examples("train")), strict=True)
-        pipeline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=200))
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        if not any(map(vectorizer.build_tokenizer(), texts)):
+            vectorizer.set_params(token_pattern=r"\S+")  # scikit-learn's own leaves out words of one letter, and emoji
+        pipeline = make_pipeline(vectorizer, LogisticRegression(C=10, max_iter=200))
         pipeline.fit(texts, labels)
         probabilities = pipeline.predict_proba([example.inputs[0] for example in test])
         gold = [self.labels.index(example.target) for example in test]

@@ -302,6 +302,10 @@ class Task(ABC):
     def targets(self, examples: Sequence[Any]) -> Mapping[str, np.ndarray | Ragged]:
         """The gold fields of a batch of examples. Raises UserError at a target that cannot be scored."""
 
+    def knows_target(self, example: Any) -> bool:
+        """Whether `targets` can write what this example should give."""
+        return True
+
     @property
     @abstractmethod
     def length_field(self) -> str:

@@ -129,7 +129,7 @@ class WordVectors(RunningText):
     @property
     def headline(self) -> str:
         data = self.recipe.data
-        return "analogy_accuracy" if data.questions or _asks_toy_questions(data) else "context_accuracy"
+        return "analogy_accuracy" if data.questions or data.is_toy_world_of("word_vectors") else "context_accuracy"
 
     # Data
 
@@ -146,12 +146,12 @@ class WordVectors(RunningText):
         data = self.recipe.data
         if data.questions:
             return read_questions(data.path(data.questions))
-        return toy_world.questions() if _asks_toy_questions(data) else []
+        return toy_world.questions() if data.is_toy_world_of("word_vectors") else []
 
     def _shown(self) -> Sequence[str]:
         """Words whose neighbours people see."""
         data = self.recipe.data
-        return data.neighbours_of or (toy_world.frequent() if _asks_toy_questions(data) else ())
+        return data.neighbours_of or (toy_world.frequent() if data.is_toy_world_of("word_vectors") else ())
 
     # Resources: units.tsv
 
@@ -372,11 +372,6 @@ class WordVectors(RunningText):
         name = f"PPMI and SVD, {options.embedding} features"
         name += f", of the first {MOST_COUNTED // 10**6} million tokens" if counted == MOST_COUNTED else ""
         return name, scores.joined(found, self.aside(answer, test))
-
-
-def _asks_toy_questions(data: recipe.Data) -> bool:
-    """Whether the text is the toy world that has questions of its own."""
-    return data.is_toy_world and data.source.partition(":")[2] in ("", "word_vectors")
 
 
 def _without_buckets(content: Any) -> Any:

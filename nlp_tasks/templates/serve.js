@@ -282,7 +282,7 @@ function spans(row) {
 function words(pieces) {
   const found = [];
   pieces.forEach((piece, index) => {
-    const begins = piece.startsWith("▁") || piece === "</s>" || /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u.test(piece);
+    const begins = piece.startsWith("▁") || piece === "</s>" || /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Myanmar}\p{Script=Khmer}]/u.test(piece);
     if (!found.length || begins) found.push({ text: "", pieces: [] });
     found.at(-1).text += piece.replace(/^▁/, "");
     found.at(-1).pieces.push(index);

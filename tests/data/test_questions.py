@@ -67,6 +67,11 @@ def test_judged_pairs_in_the_forms_they_are_had_in(tmp_path: Path, separator: st
     assert read_similarity(path) == [Pair(("tiger", "cat"), 7.35), Pair(("naïve", "view"), -0.1)]
 
 
+def test_the_first_number_is_the_judgement(tmp_path: Path) -> None:
+    path = file(tmp_path, "word1\tword2\tPOS\tSimLex999\tconc(w1)\nold\tnew\tA\t1.58\t2.72\n")
+    assert read_similarity(path) == [Pair(("old", "new"), 1.58)]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

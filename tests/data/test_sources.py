@@ -293,6 +293,20 @@ def test_a_toy_world_of_another_task_is_named() -> None:
     assert source.fingerprint("test") != other.fingerprint("test")
 
 
+def test_a_toy_world_that_lacks_a_column_is_refused() -> None:
+    error = refusal(open_source, Data(source="toy_world:ner"), "sentiment", COLUMNS, ORDER, None)
+    assert error.message == 'data.source = "toy_world:ner": it has no text, but words and tags'
+    assert found(open_source(Data(source="toy_world:sentiment"), "word_vectors", {"text": ("text",)}, ("text",), None), "test")
+
+
+def test_a_toy_world_has_no_further_splits() -> None:
+    source = ToyWorld("question_answering", ("question",))
+    for ask in (lambda: list(source.rows("dev", Counts())), lambda: source.fingerprint("dev")):
+        error = refusal(ask)
+        assert error.message == "the toy world has no split 'dev'"
+        assert error.hint == "choose one of: test, train, validation"
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -24,7 +24,11 @@ SCORES = {
     "baseline": {"name": "most frequent", "scores": {"accuracy": 0.5}, "intervals": {"accuracy": [0.45, 0.55]}},
 }  # fmt: skip
 
-ALIKE = {("language_modeling", "generate"): ["length"], ("translation", "n_best"): ["beams", "counts"]}
+ALIKE = {
+    ("language_modeling", "generate"): ["length"],
+    ("translation", "n_best"): ["beams", "counts"],
+    ("question_answering", "n_best"): ["counts"],
+}
 VIEWS: dict[str, dict[str, Any]] = {
     "sentiment": {"kind": "label"},
     "tagging": {"kind": "tags", "spans": False, "meanings": {"NOUN": "noun", "VERB": "verb"}},

@@ -32,6 +32,7 @@ from typing import NamedTuple
 from nlp_tasks.data.toy_world.sentiment import pick
 
 TRAIN, VALIDATION, TEST = 12_000, 1_000, 2_000  # sentences
+COLUMNS = ("text",)
 SIZES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 LONGEST = 40  # words of a sentence
 DISTANCES = ((0, 1), (2, 3), (4, 6), (7, 10), (11, LONGEST))  # groups of probes, by the words between

@@ -25,6 +25,7 @@ from nlp_tasks.data.toy_world.pos_tagging import stems
 from nlp_tasks.data.toy_world.sentiment import pick
 
 TRAIN, VALIDATION, TEST = 4_000, 500, 1_000  # sentences
+COLUMNS = ("words", "tags")
 SIZES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 KINDS = ("PER", "LOC", "SHOP")
 

@@ -27,6 +27,7 @@ from itertools import islice, product
 from nlp_tasks.data.toy_world.sentiment import pick
 
 TRAIN, VALIDATION, TEST = 4_000, 500, 1_000  # sentences, each beside its partner
+COLUMNS = ("words", "tags")
 SIZES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 Sentence = tuple[tuple[str, ...], tuple[str, ...]]

@@ -26,6 +26,7 @@ from nlp_tasks.data.toy_world.sentiment import pick
 
 TRAIN, VALIDATION, TEST = 2_400, 200, 400
 """Passages; each has three questions."""
+COLUMNS = ("question", "passage", "answers", "starts", "id", "title")
 SIZES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 QUESTIONS = 3
 

@@ -33,6 +33,7 @@ from itertools import islice
 from typing import TypeVar
 
 TRAIN, VALIDATION, TEST = 12_000, 1_000, 2_000  # sentences, half of them positive
+COLUMNS = ("text", "label")
 SIZES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 T = TypeVar("T")

@@ -25,6 +25,7 @@ from typing import NamedTuple
 from nlp_tasks.data.toy_world.sentiment import pick
 
 TRAIN, VALIDATION, TEST = 8_000, 500, 1_000
+COLUMNS = ("source", "target")
 SIZES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 BEINGS = {  # a stem with an "a" among its last two letters is feminine

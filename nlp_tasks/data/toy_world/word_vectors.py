@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from nlp_tasks.data.questions import Question
 
+COLUMNS = ("text",)
 SIZES = {"train": 30_000, "validation": 1_000, "test": 2_000}
 """Sentences."""
 
