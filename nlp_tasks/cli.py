@@ -345,7 +345,7 @@ def serve(folder: Path, **options: Any) -> None:
 
     Needs: pip install 'nlp-tasks[serve]'
     """
-    missing = [name for name in ("prometheus_client", "starlette", "uvicorn") if not importlib.util.find_spec(name)]
+    missing = [name for name in ("httptools", "prometheus_client", "starlette", "uvicorn") if not importlib.util.find_spec(name)]
     if missing:
         raise UserError(f"serving needs {', '.join(missing)}", "pip install 'nlp-tasks[serve]'")
     from nlp_tasks.serving import server

@@ -264,6 +264,8 @@ def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterab
     anchored = _anchored(content)
     for setting in settings:
         _override(content, places, setting)
+    if _anchored(content) != anchored:
+        _mark_anchors(content)
     task = content.get("task", {})
     if not isinstance(task, dict) or not isinstance(task.get("name"), str):
         raise UserError(f"{find(name)}: no [task] name", 'start the recipe with [task] and name = "sentiment" or the like')
@@ -273,17 +275,21 @@ def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterab
         made = msgspec.convert(content, expected, strict=True)
     except msgspec.ValidationError as error:
         raise _explain(error, content, expected, places) from None
-    if _anchored(content) == anchored:
-        return made
-    return msgspec.structs.replace(
-        made, anchor=tuple(msgspec.structs.replace(anchor, comparable=False) for anchor in made.anchor)
-    )
+    return made
 
 
 def _anchored(content: dict[str, Any]) -> Any:
     """What of `[data]` the anchors belong to: overridden, it is other data than theirs."""
     data = content.get("data")
     return {key: data[key] for key in data if key not in ("directory", "vectors")} if isinstance(data, dict) else data
+
+
+def _mark_anchors(content: dict[str, Any]) -> None:
+    """The data is no longer that of the published scores."""
+    anchors = content.get("anchor", ())
+    for anchor in anchors if isinstance(anchors, list) else ():
+        if isinstance(anchor, dict):
+            anchor["comparable"] = False
 
 
 @contextmanager
@@ -328,7 +334,10 @@ def _read(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
     with _at(_place(places, "extends")):
         base_path = beside if base.endswith(".toml") and beside.is_file() else find(base)
     lower, lower_places = _read(base_path, (*above, path.resolve()))
-    return _merge(lower, content), {**lower_places, **places}
+    merged = _merge(lower, content)
+    if "anchor" not in content and _anchored(merged) != _anchored(lower):
+        _mark_anchors(merged)
+    return merged, {**lower_places, **places}
 
 
 def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:

@@ -358,3 +358,11 @@ def test_anchors_of_other_data_are_marked(write: Write) -> None:
         assert load(path, setting).anchor[0].comparable, setting
     for setting in ("data.train=other.csv", "data.source=tfds:glue/sst2", "data.test=t.csv"):
         assert not load(path, setting).anchor[0].comparable, setting
+
+
+def test_anchors_that_are_inherited_are_marked_where_the_data_is_not(write: Write) -> None:
+    anchor = "[[anchor]]\nmetric = 'a'\nvalue = 1\nsource = 's'\n"
+    write(MINIMAL + anchor, "base.toml")
+    for own, comparable in (("[training]\nepochs = 3\n", True), ("[data]\ntrain = 'other.csv'\n", False), (anchor, True)):
+        path = write('extends = "base.toml"\n' + own, "mine.toml")
+        assert load(path).anchor[0].comparable is comparable, own

@@ -63,9 +63,9 @@ def read_similarity(path: Path) -> list[Pair]:
     """
     pairs: list[Pair] = []
     for number, line in _read(path, "data.similarity names a file with two words and a number a line"):
-        cells = re.split(r"[\t,; ]+", line)
+        cells = [cell.strip() for cell in re.split(r"[\t,;]" if re.search(r"[\t,;]", line) else " +", line)]
         score = next((number for number in map(_number, cells[2:]) if number is not None), None)
-        if score is None:
+        if score is None or not cells[0] or not cells[1]:
             if not pairs and number == 1:
                 continue
             raise UserError(f"{path}:{number}: expected two words and a number: {excerpt(line)}",
