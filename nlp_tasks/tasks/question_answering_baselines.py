@@ -11,8 +11,12 @@ from nlp_tasks.text.scripts import UNSPACED_CLASS
 
 AROUND = 12
 """So many words on both sides of a candidate are compared with the question."""
-LONGEST = 5
+LONGEST = 15
 """Words of an answer."""
+SENTENCE_ENDS = frozenset(".!?;。！？；।")
+LENGTH = 0.4
+"""What the logarithm of a span's length is worth beside closeness: short spans are right more often, long ones share more with the right
+one. For F1, the headline, on SQuADShifts' dev.json: 13.2 without it, 23.6 with it (exact match 5.9 and 0.9)."""
 
 
 def tokens(text: str) -> list[tuple[int, int]]:
@@ -21,33 +25,37 @@ def tokens(text: str) -> list[tuple[int, int]]:
 
 
 def sliding_window(question: str, passage: str) -> str:
-    """The span that is no part of the question and has most of the question's words around it.
+    """The span that has most of the question's words around it.
 
     A question's word counts log(1 + 1 / how often the passage has it) (Richardson 2013, algorithm 1), once, in the nearest place, and the
-    less the further away it stands. Spans begin and end with a word that the question lacks.
+    less the further away it stands. Spans begin with a word that the question lacks, end with a word, and stay in their sentence.
     """
     places = tokens(passage)
     words = [passage[start:end].lower() for start, end in places]
     counts, asked = Counter(words), {question[start:end].lower() for start, end in tokens(question)}
     if not words:
         return ""
-    worth = {word: math.log(1 + 1 / counts[word]) for word in asked if word in counts}
+    worth = {word: math.log(1 + 1 / counts[word]) for word in asked if word in counts and _is_word(word)}
     here = [(index, word) for index, word in enumerate(words) if word in worth]
     closeness = [_near(index, here, worth) for index in range(len(words))]
-    free = [word not in asked and any(character.isalnum() for character in word) for word in words]
     best, chosen = -1.0, (0, 0)
     for first in range(len(words)):
-        if not free[first]:
+        if words[first] in asked or not _is_word(words[first]):
             continue
-        value = 0.0
+        total = 0.0
         for last in range(first, min(len(words), first + LONGEST)):
-            if words[last] in asked or not any(character.isalnum() for character in words[last]):
+            if words[last] in SENTENCE_ENDS:
                 break
-            value += closeness[last]
-            mean = value / (last - first + 1) + 0.05 * min(last - first, 1)
-            if mean > best:
-                best, chosen = mean, (first, last)
+            total += closeness[last]
+            size = last - first + 1
+            value = total / size * (1 + LENGTH * math.log(size))
+            if value > best and _is_word(words[last]):
+                best, chosen = value, (first, last)
     return passage[places[chosen[0]][0] : places[chosen[1]][1]]
+
+
+def _is_word(token: str) -> bool:
+    return any(character.isalnum() for character in token)
 
 
 def _near(index: int, here: Sequence[tuple[int, str]], worth: dict[str, float]) -> float:

@@ -333,7 +333,8 @@ def test_groups_of_scores() -> None:
 
 
 def test_the_sliding_window_takes_what_stands_near_the_questions_words() -> None:
-    assert question_answering_baselines.sliding_window("Where was Anna born?", PASSAGE) in ("in Rome", "Rome", "in")
+    passage = "The river is deep. Anna was born in a small town near Rome. " + "The mills beside the lake are old and dark. " * 3
+    assert question_answering_baselines.sliding_window("Where was Anna born?", passage) == "in a small town near Rome"
     assert question_answering_baselines.sliding_window("Where?", "") == ""
     assert question_answering_baselines.sliding_window("x", "x") == "x"
 
