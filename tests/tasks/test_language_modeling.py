@@ -499,6 +499,12 @@ def test_minimal_pairs_of_the_toy_world(tmp_path: Path, monkeypatch: pytest.Monk
         assert found.scores[f"{kind}_accuracy"] == pytest.approx(np.mean(own))
 
 
+@pytest.mark.parametrize(("source", "unit"), [("toy_world:word_vectors", "words"), ("toy_world", "characters")])
+def test_minimal_pairs_are_of_the_toy_world_of_words_alone(tmp_path: Path, source: str, unit: str) -> None:
+    task = open_task(tmp_path, TEXT, unit, data={"source": source}, model={"kind": "ngram"})
+    assert task.aside(Reader(task).loaded, pieces(TEXT)) is None
+
+
 def test_the_baseline_of_the_ngram_is_unigrams(readers: Callable[[str], Reader]) -> None:
     """Of a model that has seen the text: how often each word stands in it, beside what is left for unknown ones."""
     reader = readers("ngram, words")

@@ -19,7 +19,7 @@ from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.data.store import write_store
 from nlp_tasks.errors import UserError
 from nlp_tasks.layers.model import variables_by_name
-from nlp_tasks.tasks.sentiment import Sentiment
+from nlp_tasks.tasks.sentiment import Example, Sentiment
 from nlp_tasks.text import affixes, ragged, word_vectors
 from nlp_tasks.training import Trainer
 
@@ -167,6 +167,14 @@ def test_settings_of_vectors_that_make_no_sense(tmp_path: Path, part: dict[str, 
     with pytest.raises(UserError) as caught:
         Sentiment(recipe(tmp_path, part, **data))
     assert caught.value.message.startswith(message) and caught.value.hint
+
+
+def test_the_baseline_of_texts_that_scikit_learn_sees_no_words_in(tmp_path: Path) -> None:
+    task = Sentiment(recipe(tmp_path, {}))
+    task.labels = ["bad", "good"]
+    train = [Example((text,), label, Where("a.tsv", 1)) for text, label in [("😀 a", "good"), ("😡 b", "bad")] * 4]
+    _, found = task.baseline(lambda split: iter(train), train[:2])
+    assert found.scores["accuracy"] == 1
 
 
 @pytest.mark.slow
