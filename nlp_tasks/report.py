@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nlp_tasks.files import whole
+
 if TYPE_CHECKING:
     from nlp_tasks.scores import Scores
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes beside, then renames: a file that exists is whole."""
+    """Writes JSON for people; a file that exists is whole."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    """Writes UTF-8; a file that exists is whole."""
+    with whole(path) as file:
+        file.write(text.encode())
 
 
 def with_interval(metric: str, scores: Mapping[str, Any]) -> str:
@@ -251,13 +252,12 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Writes a picture, as its ending says, beside, then renames."""
+    """Writes a picture, as its ending says; a file that exists is whole."""
     from matplotlib import pyplot
 
-    beside = path.with_name(f".{path.name}.partial")
-    figure.savefig(beside, dpi=130, format=path.suffix[1:].lower())
+    with whole(path) as file:
+        figure.savefig(file, dpi=130, format=path.suffix[1:].lower())
     pyplot.close(figure)
-    os.replace(beside, path)
 
 
 class Curve(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import sklearn
 from sklearn import metrics
 
 from nlp_tasks.data.spans import Span, read_tags, write_tags
+from nlp_tasks.files import whole
 
 
 @dataclass
@@ -43,12 +43,10 @@ class Scores:
 
     def save(self, path: Path) -> None:
         """Writes samples and parts, which is what comparing two models takes: the file that exists is whole."""
-        beside = path.with_name(f".{path.name}.partial")
         arrays: dict[str, Any] = {f"samples/{name}": values for name, values in self.samples.items()}
         arrays |= {f"parts/{name}": values.astype(np.float32) for name, values in self.parts.items()}
-        with beside.open("wb") as file:
+        with whole(path) as file:
             np.savez_compressed(file, **arrays)
-        os.replace(beside, path)
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import io
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +27,7 @@ from nlp_tasks.crew import Crew
 from nlp_tasks.data.batching import Batch, padding_share
 from nlp_tasks.data.store import Store
 from nlp_tasks.errors import UserError
+from nlp_tasks.files import whole
 from nlp_tasks.layers.dropout import Noise
 from nlp_tasks.layers.model import variables_by_name
 from nlp_tasks.layers.recurrent import recurrent_path
@@ -411,12 +411,8 @@ class Trainer:
             arrays |= {f"optimizer/{name}": variable.numpy() for name, variable in self.optimizer.variables.items()}
             arrays |= {f"state/{index}": _storable(part) for index, part in enumerate(tf.nest.flatten(state))}
         position = np.frombuffer(msgspec.json.encode(self.position), np.uint8)
-        beside = path.with_name(f".{path.name}.partial")
-        with beside.open("wb") as file:
+        with whole(path) as file:
             np.savez(file, position=position, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
 
     def _restore(self, path: Path) -> Position:
         """Loads what `_save` wrote; any number of devices can read it."""
@@ -446,9 +442,8 @@ class Trainer:
             writer = csv.DictWriter(text, list(self.position.history[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.position.history)
-        beside = self.folder / ".history.csv.partial"
-        beside.write_text(text.getvalue())
-        os.replace(beside, self.folder / "history.csv")
+        with whole(self.folder / "history.csv") as file:
+            file.write(text.getvalue().encode())
 
     def _callback_list(self, callbacks: Sequence[keras.callbacks.Callback]) -> keras.callbacks.CallbackList:
         callbacks = list(callbacks)
@@ -495,10 +490,8 @@ def mark_counted(folder: Path, seconds: float) -> None:
     """For a model that is counted and not descended: leaves what says that the run in this folder is trained."""
     chosen = folder / "checkpoints" / "chosen.npz"
     chosen.parent.mkdir(exist_ok=True)
-    beside = chosen.with_name(f".{chosen.name}.partial")
-    with beside.open("wb") as file:
+    with whole(chosen) as file:
         np.savez(file, position=np.frombuffer(msgspec.json.encode(Position(seconds=seconds)), np.uint8))
-    os.replace(beside, chosen)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

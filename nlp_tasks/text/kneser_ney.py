@@ -10,7 +10,6 @@ p(w | h) = p(w | h') where nothing ever followed h, and below the unigrams stand
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,11 +76,8 @@ def discounts(adjusted: np.ndarray) -> np.ndarray:
 
 def save(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Writes what `count` gave, as an .npz."""
-    beside = path.with_name(f".{path.name}.partial")
     named: dict[str, Any] = dict(arrays)
-    with beside.open("wb") as file:
-        np.savez(file, **named)
-    os.replace(beside, path)
+    np.savez(path, **named)
 
 
 class Level(NamedTuple):

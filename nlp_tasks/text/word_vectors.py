@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from nlp_tasks.errors import UserError
+from nlp_tasks.files import whole
 from nlp_tasks.text.vocabulary import FIRST, read_vocabulary, write_vocabulary
 
 
@@ -130,20 +131,18 @@ def read_vectors(path: Path) -> Vectors:
 
 
 def write_vectors(path: Path, words: Sequence[str], values: np.ndarray, *, header: bool = True) -> None:
-    """Word vectors as text, read by `read_vectors` and by gensim: beside, then renamed. A file that ends in .gz is packed.
+    """Word vectors as text, read by `read_vectors` and by gensim. A file that ends in .gz is packed, one that exists is whole.
 
     Args:
         words: without spaces.
         values: `<float>[words, features]`.
         header: whether a line with both numbers stands first, as in word2vec's files; GloVe's have none.
     """
-    beside = path.with_name(f".{path.name}.partial")
-    with gzip.open(beside, "wb", 6) if path.suffix == ".gz" else beside.open("wb") as file:
+    with whole(path) as bare, gzip.open(bare, "wb", 6) if path.suffix == ".gz" else nullcontext(bare) as file:
         if header:
             file.write(b"%d %d\n" % values.shape)
         for word, vector in zip(words, values.tolist(), strict=True):
             file.write(f"{word} {' '.join(f'{number:.6g}' for number in vector)}\n".encode())
-    os.replace(beside, path)
 
 
 def add_vectors(vocabulary: Path, vectors: Path, counts: Counter[bytes], table: Path) -> str:
