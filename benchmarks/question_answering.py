@@ -86,7 +86,7 @@ def prepare(data: Path, folder: Path) -> None:
         folder / "batches.npz",
         **{f"{number} {name}": value for number, batch in enumerate(taken) for name, value in batch.items()},
     )
-    sizes = {"words": task._trained, "characters": len(task.characters), "embedding": task.recipe.model.embedding}
+    sizes = {"words": task.trained_words, "characters": len(task.characters), "embedding": task.recipe.model.embedding}
     (folder / "sizes.json").write_text(json.dumps(sizes))
     save(made, folder / "saved")
 

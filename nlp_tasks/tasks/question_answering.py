@@ -28,11 +28,11 @@ from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
-from nlp_tasks.progress import tell
 from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_unused
 from nlp_tasks.tasks import question_answering_baselines, question_answering_scores
+from nlp_tasks.tasks.known_words import KnownWords
 from nlp_tasks.tasks.question_answering_verbs import verbs
-from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Task, Verb
+from nlp_tasks.tasks.task import Answering, Examiner, Loss, Signature, Verb
 
 if TYPE_CHECKING:
     import keras
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from nlp_tasks.data.store import Ragged
     from nlp_tasks.layers import Noise
     from nlp_tasks.scores import Scores
-    from nlp_tasks.text import characters, matches, ragged, tokenizer, vocabulary, word_vectors
+    from nlp_tasks.text import characters, matches, ragged, tokenizer, vocabulary
 else:
     keras, tf, layers = lazy("keras"), lazy("tensorflow"), lazy("nlp_tasks.layers")
     characters, matches = lazy("nlp_tasks.text.characters"), lazy("nlp_tasks.text.matches")
     ragged, tokenizer = lazy("nlp_tasks.text.ragged"), lazy("nlp_tasks.text.tokenizer")
-    vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
+    vocabulary = lazy("nlp_tasks.text.vocabulary")
 
 SIDES = ("question", "passage")
 MOST, FURTHER, AND_MORE = 100, 8, 64
@@ -124,7 +124,7 @@ class Question(NamedTuple):
     title: str = ""
 
 
-class QuestionAnswering(Task):
+class QuestionAnswering(KnownWords):
     """A question and a passage to a span of the passage."""
 
     recipe_type = Recipe
@@ -139,10 +139,6 @@ class QuestionAnswering(Task):
         options = self.recipe.model
         unused = ("depth",) if options.kind == "attentive" else ()
         check_unused("model", options, unused, f'model.kind = "{options.kind}"')
-        if not self.recipe.data.vectors:
-            check_unused("model", options, ("vectors", "tuned_after"), 'data.vectors = ""')
-        elif options.vectors == "frozen":
-            check_unused("model", options, ("tuned_after",), 'model.vectors = "frozen"')
         if not options.characters:
             check_unused("model", options, ("longest",), "model.characters = 0")
 
@@ -186,15 +182,11 @@ class QuestionAnswering(Task):
 
     def tokenize(self, *strings: tf.Tensor) -> Mapping[str, tf.RaggedTensor]:
         tokens = {side: self.tokenizer(texts).text for side, texts in zip(SIDES, strings, strict=True)}
-        return {side: part.with_values(self._word(part.values)) for side, part in tokens.items()}
+        return {side: part.with_values(self.words_of(part.values)) for side, part in tokens.items()}
 
     @functools.cached_property
     def tokenizer(self) -> tokenizer.Tokenizer:
         return tokenizer.Tokenizer(False, self.recipe.text.blank)
-
-    def further_tokens(self) -> list[bytes]:
-        data = self.recipe.data
-        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
 
     def examiner(self) -> Examiner:
         return _Answers(self.tokenizer)
@@ -202,28 +194,19 @@ class QuestionAnswering(Task):
     # Resources: vocabulary.tsv, characters.json, vectors.npy
 
     def prepare(self, examples: Callable[[], Iterator[Question]], folder: Path) -> None:
-        text, data = self.recipe.text, self.recipe.data
         counts: Counter[bytes] = Counter()
         letters: set[str] = set()
         once = dict.fromkeys(part for question in examples() for part in question.inputs)  # a passage has many questions
         for texts in chunks(once):
             tokens = self.tokenizer(tf.constant(texts)).text.values
             letters.update(b"".join(tokens.numpy()).decode())
-            counts.update(vocabulary.count_tokens([self._word(tokens)]))
+            counts.update(vocabulary.count_tokens([self.words_of(tokens)]))
         characters.write_characters(folder / "characters.json", letters)
-        path = folder / "vocabulary.tsv"
-        vocabulary.write_vocabulary(path, counts, minimum_count=text.minimum_count, size=text.vocabulary_size)
-        if data.vectors:
-            tell(word_vectors.add_vectors(path, data.path(data.vectors), counts, folder / "vectors.npy"))
+        self.prepare_words(counts, folder)
 
     def load(self, folder: Path) -> None:
-        self.vocabulary = vocabulary.Vocabulary(folder / "vocabulary.tsv")
+        self.load_words(folder)
         self.characters = characters.Characters(folder / "characters.json", self.recipe.model.longest)
-        vectors = folder / "vectors.npy"
-        self.vectors = np.load(vectors) if vectors.exists() else None
-
-    def _word(self, tokens: tf.Tensor) -> tf.Tensor:
-        return tf.strings.lower(tokens, encoding="utf-8") if self.recipe.text.lowercase else tokens
 
     # Encoding
 
@@ -235,7 +218,7 @@ class QuestionAnswering(Task):
         fields = {}
         both = {"question": question, "passage": passage}
         for side, tokens in both.items():
-            fields[side] = tokens.with_values(self.vocabulary.lookup(self._word(tokens.values)))
+            fields[side] = tokens.with_values(self.vocabulary.lookup(self.words_of(tokens.values)))
             if options.characters:
                 fields[f"{side}_characters"] = tokens.with_values(self.characters.lookup(tokens.values))
             if options.pairs:
@@ -264,18 +247,16 @@ class QuestionAnswering(Task):
     # Model: represent, combine, predict
 
     def build(self) -> Any:
-        options, first = self.recipe.model, vocabulary.FIRST
-        self._trained = first + sum(count > 0 for count in self.vocabulary.counts)
+        options = self.recipe.model
         made: dict[str, Any] = {
             "embedding": layers.Embedding(
-                self._trained, options.embedding, scale=0.5
+                self.trained_words, options.embedding, scale=0.5
             ),  # a word that is rare hardly moves from there
             "token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
             "embedding_dropout": layers.Dropout(options.embedding_dropout),
             "dropout": layers.Dropout(options.dropout),
         }
-        if self.vectors is not None:
-            made["vectors"] = layers.Embedding(*self.vectors.shape, initial=self.vectors, tuned=options.vectors == "tuned")
+        made |= self.vectors_of_the_file()
         if options.characters:
             network = layers.Convolution(options.characters, 3)
             made["characters"] = layers.CharacterEncoder(
@@ -299,9 +280,6 @@ class QuestionAnswering(Task):
             made |= {"alignment": layers.QuestionAlignment(options.embedding), "summary": layers.AttentionPooling(options.units)}
         return layers.Model(self._points, **made)
 
-    def delay(self, variable: str) -> int:
-        return self.recipe.model.tuned_after if "/vectors/" in f"/{variable}" else 0
-
     def _points(self, model: Any, batch: dict[str, tf.Tensor], noise: Noise | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits of where the answer starts and ends: `<float>[rows, time]` each."""
         inputs = {side: self._represented(model, batch, side, noise) for side in SIDES}
@@ -313,7 +291,7 @@ class QuestionAnswering(Task):
     def _represented(self, model: Any, batch: dict[str, tf.Tensor], side: str, noise: Noise | None) -> tf.Tensor:
         """`<float>[rows, time, features]`, zeros beyond a row's length."""
         words = model.token_dropout(batch[side], noise and noise.within(side))
-        parts = [model.embedding(tf.where(words < self._trained, words, vocabulary.UNKNOWN))]
+        parts = [model.embedding(self.known(words))]
         if self.vectors is not None:
             parts.append(model.vectors(words))
         if self.recipe.model.characters:

@@ -22,9 +22,10 @@ from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
 from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import tell
-from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_unused
+from nlp_tasks.recipe import NonNegative, Positive, Section, Share
 from nlp_tasks.tasks import tagging_baselines, tagging_meanings
-from nlp_tasks.tasks.task import Asked, Document, Examiner, Inputs, Loss, Signature, Task, Verb
+from nlp_tasks.tasks.known_words import KnownWords
+from nlp_tasks.tasks.task import Asked, Document, Examiner, Inputs, Loss, Signature, Verb
 
 if TYPE_CHECKING:
     import keras
@@ -34,13 +35,12 @@ if TYPE_CHECKING:
     from nlp_tasks.data.store import Ragged
     from nlp_tasks.layers import Noise
     from nlp_tasks.scores import Scores
-    from nlp_tasks.text import characters, learned_tokenizer, ragged, vocabulary, word_vectors
+    from nlp_tasks.text import characters, learned_tokenizer, ragged, vocabulary
 else:
     keras, tf = lazy("keras"), lazy("tensorflow")
     layers, scores = lazy("nlp_tasks.layers"), lazy("nlp_tasks.scores")
     characters, ragged = lazy("nlp_tasks.text.characters"), lazy("nlp_tasks.text.ragged")
     learned_tokenizer, vocabulary = lazy("nlp_tasks.text.learned_tokenizer"), lazy("nlp_tasks.text.vocabulary")
-    word_vectors = lazy("nlp_tasks.text.word_vectors")
 
 
 class Data(recipe.Data, frozen=True, kw_only=True):
@@ -117,20 +117,13 @@ class Sentence(NamedTuple):
     """What the words were split from, where that is known."""
 
 
-class Tagging(Task):
+class Tagging(KnownWords):
     """Words to tags."""
 
     recipe_type = Recipe
     read_file = staticmethod(sentences.read_file)
     scored = "tokens"
     order: ClassVar[tuple[str, ...]] = ("words", "tags")
-
-    def __init__(self, recipe: recipe.Recipe) -> None:
-        super().__init__(recipe)
-        if not self.recipe.data.vectors:
-            check_unused("model", self.recipe.model, ("vectors", "tuned_after"), 'data.vectors = ""')
-        elif self.recipe.model.vectors == "frozen":
-            check_unused("model", self.recipe.model, ("tuned_after",), 'model.vectors = "frozen"')
 
     @property
     def _writes_spans(self) -> bool:
@@ -188,11 +181,7 @@ class Tagging(Task):
 
     def tokenize(self, *strings: tf.Tensor) -> dict[str, tf.RaggedTensor]:
         tokens = tf.RaggedTensor.from_tensor(strings[0], padding="")
-        return {"words": tokens.with_values(self._word(tokens.values))}
-
-    def further_tokens(self) -> list[bytes]:
-        data = self.recipe.data
-        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
+        return {"words": tokens.with_values(self.words_of(tokens.values))}
 
     def examiner(self) -> Examiner:
         return _Contradictions(self.labels_of)
@@ -217,32 +206,22 @@ class Tagging(Task):
         (folder / "tags.json").write_text(json.dumps(every, ensure_ascii=False, indent=1))
         vocabulary.write_vocabulary(folder / "forms.tsv", forms, minimum_count=1, size=len(forms))
         characters.write_characters(folder / "characters.json", (form.decode() for form in forms))
-        self._prepare_words(forms, folder)
-        texts = ((sentence.text, sentence.inputs[0]) for sentence in examples() if sentence.text)
-        learned_tokenizer.learn(texts, folder / "tokenizer.tsv", blank=self.recipe.text.blank)
-
-    def _prepare_words(self, forms: Counter[bytes], folder: Path) -> None:
-        """The words that have a vector: those of the training data, then those that only the file of vectors has, counted 0."""
-        text, data = self.recipe.text, self.recipe.data
         counts: Counter[bytes] = Counter()
         for chunk in chunks(forms, CHUNK):
-            for word, form in zip(self._word(tf.constant(chunk)).numpy(), chunk, strict=True):
+            for word, form in zip(self.words_of(tf.constant(chunk)).numpy(), chunk, strict=True):
                 counts[word] += forms[form]
-        path = folder / "vocabulary.tsv"
-        vocabulary.write_vocabulary(path, counts, minimum_count=text.minimum_count, size=text.vocabulary_size)
-        if data.vectors:
-            tell(word_vectors.add_vectors(path, data.path(data.vectors), counts, folder / "vectors.npy"))
+        self.prepare_words(counts, folder)
+        texts = ((sentence.text, sentence.inputs[0]) for sentence in examples() if sentence.text)
+        learned_tokenizer.learn(texts, folder / "tokenizer.tsv", blank=self.recipe.text.blank)
 
     def load(self, folder: Path) -> None:
         every: dict[str, list[str]] = json.loads((folder / "tags.json").read_text())
         self.tags = every.pop("")
         self.also = every
-        self.vocabulary = vocabulary.Vocabulary(folder / "vocabulary.tsv")
+        self.load_words(folder)
         self.forms = {form.decode(): count for form, count in vocabulary.read_vocabulary(folder / "forms.tsv")}
         self.characters = characters.Characters(folder / "characters.json", self.recipe.model.characters.longest)
         self.tokenizer = learned_tokenizer.LearnedTokenizer(folder / "tokenizer.tsv", False, self.recipe.text.blank)
-        vectors = folder / "vectors.npy"
-        self.vectors = np.load(vectors) if vectors.exists() else None
         self.tag_names = tf.constant([self._answered(tag) for tag in self.tags])
 
     def _answered(self, tag: str) -> str:
@@ -251,9 +230,6 @@ class Tagging(Task):
             return tag
         return {"S": "B", "E": "I"}.get(tag[0], tag[0]) + tag[1:]
 
-    def _word(self, tokens: tf.Tensor) -> tf.Tensor:
-        return tf.strings.lower(tokens, encoding="utf-8") if self.recipe.text.lowercase else tokens
-
     # Encoding
 
     def encode(self, *strings: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
@@ -261,7 +237,7 @@ class Tagging(Task):
         return self._fields(tf.RaggedTensor.from_tensor(tokens, padding=""))
 
     def _fields(self, tokens: tf.RaggedTensor) -> dict[str, tf.RaggedTensor]:
-        fields = {"words": tokens.with_values(self.vocabulary.lookup(self._word(tokens.values)))}
+        fields = {"words": tokens.with_values(self.vocabulary.lookup(self.words_of(tokens.values)))}
         if self.recipe.model.characters.network != "none":
             fields["characters"] = tokens.with_values(self.characters.lookup(tokens.values))
         return fields
@@ -286,22 +262,19 @@ class Tagging(Task):
     # Model
 
     def build(self) -> keras.Model:
-        options, first = self.recipe.model, vocabulary.FIRST
-        counts = self.vocabulary.counts
-        self._trained = first + sum(count > 0 for count in counts)
-        singletons = first + sum(count > 1 for count in counts)
+        options = self.recipe.model
+        singletons = vocabulary.FIRST + sum(count > 1 for count in self.vocabulary.counts)
         made: dict[str, Any] = {
             "token_dropout": layers.TokenDropout(options.token_dropout, vocabulary.UNKNOWN),
             "singleton_dropout": layers.TokenDropout(options.singleton_dropout, vocabulary.UNKNOWN, first=singletons),
-            "embedding": layers.Embedding(self._trained, options.embedding),
+            "embedding": layers.Embedding(self.trained_words, options.embedding),
             "embedding_dropout": layers.Dropout(options.embedding_dropout),
             "network": self._network(),
             "dropout": layers.Dropout(options.dropout),
             "logits": keras.layers.Dense(len(self.tags)),
         }
         made |= {f"also_{name}": keras.layers.Dense(len(tags)) for name, tags in self.also.items()}
-        if self.vectors is not None:
-            made["vectors"] = layers.Embedding(*self.vectors.shape, initial=self.vectors, tuned=options.vectors == "tuned")
+        made |= self.vectors_of_the_file()
         if options.characters.network != "none":
             made["characters"] = self._character_encoder()
         if options.output == "crf" or self._writes_spans:
@@ -317,9 +290,6 @@ class Tagging(Task):
             networks = [layers.Convolution(options.filters, width) for width in options.widths]
         distinct = not self.recipe.training.compile  # how many words are distinct is not known before they are there
         return layers.CharacterEncoder(len(self.characters), options.embedding, *networks, distinct=distinct)
-
-    def delay(self, variable: str) -> int:
-        return self.recipe.model.tuned_after if "/vectors/" in f"/{variable}" else 0
 
     def _network(self) -> Any:
         options = self.recipe.model
@@ -337,8 +307,7 @@ class Tagging(Task):
         """logits `<float>[batch, time, tags]`, of fields without padding `[tokens, tags]`; those of each column of data.also; and the
         `Chain` of transitions where there is one."""
         words = batch["words"]
-        known = tf.where(words < self._trained, words, vocabulary.UNKNOWN)
-        inputs = [model.embedding(model.singleton_dropout(model.token_dropout(known, noise), noise))]
+        inputs = [model.embedding(model.singleton_dropout(model.token_dropout(self.known(words), noise), noise))]
         if self.vectors is not None:
             inputs.append(model.vectors(words))
         if self.recipe.model.characters.network != "none":
