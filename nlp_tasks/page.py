@@ -6,6 +6,7 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -377,8 +378,8 @@ def _error(result: Mapping[str, Any]) -> dict[str, Any]:
         "loss": f"{result.get('loss', 0.0):.2f}",
         "gold": "",
         "answer": "",
-        "text": "",
-        "rest": "",
+        "text": [],
+        "rest": [],
         "words": [],
     }
     if "words" in result:
@@ -395,4 +396,15 @@ def _error(result: Mapping[str, Any]) -> dict[str, Any]:
         if " " in text[LONGEST // 2 : LONGEST]
         else LONGEST
     )
-    return made | {"gold": result.get("gold"), "answer": result.get("answer"), "text": text[:cut], "rest": text[cut:]}
+    marks = result.get("marks", {})
+    both = {"text": _marked(text, marks, 0, cut), "rest": _marked(text, marks, cut, len(text))}
+    return made | {"gold": result.get("gold"), "answer": result.get("answer")} | both
+
+
+def _marked(text: str, marks: Mapping[str, Sequence[int]], start: int, end: int) -> list[tuple[str, str]]:
+    """A part of a text in pieces, each with the names of the marks `{name: (first character, the one behind the last)}` that it is in."""
+    places = sorted({start, end, *(min(max(place, start), end) for mark in marks.values() for place in mark)})
+    return [
+        (text[first:last], " ".join(name for name, (begins, stops) in marks.items() if begins <= first and last <= stops))
+        for first, last in pairwise(places)
+    ]

@@ -625,6 +625,21 @@ def test_a_text_that_is_just_short_enough_is_whole(tmp_path: Path) -> None:
     assert not list(card.all("details"))
 
 
+def test_parts_of_a_text_are_marked(tmp_path: Path) -> None:
+    text = "Who? " + "<i>Anna</i> saw Karl. " * 60
+    folder = classification_run(tmp_path / "run", [text, "b"], [0, 1], [0.1, 0.9])
+    path = folder / "predictions.jsonl"
+    results = [json.loads(line) for line in path.read_text().splitlines()]
+    late = text.rindex("Karl")
+    results[0]["marks"] = {"gold": [5, 21], "answer": [8, 12], "other": [late, late + 4]}
+    path.write_text("".join(json.dumps(result) + "\n" for result in results))
+    (card,) = section(folder, "errors").all("article")
+    assert [(mark.attributes["class"], mark.raw) for mark in card.all("mark")] == [
+        ("gold", "<i>"), ("gold answer", "Anna"), ("gold", "</i> saw "), ("other", "Karl"),
+    ]  # fmt: skip
+    assert "".join(paragraph.raw for paragraph in card.all("p")) == text
+
+
 def test_only_wrong_words_are_marked(tmp_path: Path) -> None:
     found = section(tagging_run(tmp_path / "run"), "errors")
     assert found.texts("mark") == ["<b> <X> → PUNCT", "drink VERB → NOUN"]

@@ -431,6 +431,7 @@ class QuestionAnswering(KnownWords):
                 "answer": given, "score": round(score, 6), "title": example.title,
                 "loss": round(-float(np.log(max(1e-6, score if right else 1 - score))), 4),
                 "start": int(found["starts"][index]), "length": len(example.inputs[1].split()),
+                "marks": {} if right else _marks(example, given, int(found["starts"][index])),
             })  # fmt: skip
         return results
 
@@ -443,6 +444,13 @@ class QuestionAnswering(KnownWords):
             {"question": example.inputs[0], "golds": list(example.target), "answer": answer, "title": example.title}
             for example, answer in zip(test, answers, strict=True)
         ])  # fmt: skip
+
+
+def _marks(example: Question, given: str, start: int) -> dict[str, tuple[int, int]]:
+    """Where the gold answer and the given one stand in question and passage, a line each."""
+    before = len(example.inputs[0]) + 1
+    both = {"gold": (example.target[0], example.starts[0]), "answer": (given, start)}
+    return {name: (before + place, before + place + len(text)) for name, (text, place) in both.items() if text and place >= 0}
 
 
 class _Answers(Examiner):

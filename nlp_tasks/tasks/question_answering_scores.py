@@ -7,6 +7,7 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -101,8 +102,8 @@ def _asked(question: str) -> str:
 
 
 def _base(title: str) -> str:
-    """Without the number of a part: "Amazon_Reviews_12"."""
-    return re.sub(r"[_ ]\d+$", "", title)
+    """As people read it, without the number of a part: "Amazon_Reviews_12", "Marxism%E2%80%93Leninism"."""
+    return re.sub(r" \d+$", "", unquote(title).replace("_", " "))
 
 
 def _domains(results: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -321,7 +321,7 @@ def test_groups_of_scores() -> None:
             "question": question,
             "golds": [gold],
             "answer": gold if number % 2 else "no",
-            "title": f"{'A' if number < 3 else 'B'}_{number}",
+            "title": f"{'A%E2%80%93Z' if number < 3 else 'B'}_{number}",
         }
         for number, (question, gold) in enumerate(rows)
     ]
@@ -329,7 +329,7 @@ def test_groups_of_scores() -> None:
     assert found.scores == {"f1": 0.4, "exact_match": 0.4}
     words = found.figures["by_question_word"]
     assert dict(zip(words["names"], words["counts"], strict=True)) == {"what": 2, "how many / much": 1, "other": 1, "who": 1}
-    assert dict(zip(found.figures["by_domain"]["names"], found.figures["by_domain"]["counts"], strict=True)) == {"A": 3, "B": 2}
+    assert dict(zip(found.figures["by_domain"]["names"], found.figures["by_domain"]["counts"], strict=True)) == {"A–Z": 3, "B": 2}
 
 
 def test_the_sliding_window_takes_what_stands_near_the_questions_words() -> None:
@@ -337,6 +337,18 @@ def test_the_sliding_window_takes_what_stands_near_the_questions_words() -> None
     assert question_answering_baselines.sliding_window("Where was Anna born?", passage) == "in a small town near Rome"
     assert question_answering_baselines.sliding_window("Where?", "") == ""
     assert question_answering_baselines.sliding_window("x", "x") == "x"
+
+
+def test_wrong_answers_are_marked_in_their_text(readers: Callable[[str], Reader]) -> None:
+    reader = readers("drqa")
+    lost = Question(("Who?", PASSAGE), ("Eva",), Where("a.json", 9), (-1,))
+    results = reader.task.evaluate(reader.loaded, [*examples(), lost])
+    wrong = [result for result in results if result["gold"] != result["answer"]]
+    assert wrong and all(not result["marks"] for result in results if result not in wrong)
+    for result in wrong:
+        marked = {name: result["text"][start:end] for name, (start, end) in result["marks"].items()}
+        named = ("answer",) if result["gold"] == "Eva" else ("gold", "answer")
+        assert marked == {name: result[name] for name in named}
 
 
 # What people ask
