@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from nlp_tasks.text.vocabulary import UNKNOWN, Vocabulary
+from nlp_tasks.text.vocabulary import UNKNOWN
 
 ID_BITS = 21
-MAXIMUM_ORDER = 3
 
 
 def ngram_keys(ids: tf.RaggedTensor, order: int) -> tf.RaggedTensor:
@@ -71,14 +70,6 @@ class NgramVocabulary:
         return tf.RaggedTensor.from_value_rowids(
             tf.boolean_mask(place + 1, known), tf.boolean_mask(keys.value_rowids(), known), nrows=keys.nrows(), validate=False
         )
-
-    def text(self, vocabulary: Vocabulary, key: int) -> str:
-        """The n-gram of a key in words."""
-        ids = [(int(key) >> ID_BITS * n) & (2**ID_BITS - 1) for n in range(MAXIMUM_ORDER)]
-        return " ".join(vocabulary.tokens[i - 2] for i in ids if i)
-
-    def save(self, path: Path) -> None:
-        np.savez(path, keys=self.keys, order=self.order)
 
     @classmethod
     def load(cls, path: Path) -> NgramVocabulary:

@@ -49,18 +49,14 @@ class Vocabulary:
     """
 
     def __init__(self, path: Path) -> None:
-        self.tokens: list[str] = []
-        self.counts: list[int] = []
-        for token, count in read_vocabulary(path):
-            self.tokens.append(token.decode())
-            self.counts.append(count)
+        self.counts = [count for _, count in read_vocabulary(path)]
         file = tf.lookup.TextFileInitializer(
             str(path), tf.string, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, delimiter="\t"
         )
         self.table = tf.lookup.StaticHashTable(file, default_value=UNKNOWN - FIRST)
 
     def __len__(self) -> int:
-        return len(self.tokens) + FIRST
+        return len(self.counts) + FIRST
 
     def lookup(self, tokens: tf.Tensor) -> tf.Tensor:
         """`<string>[…]` (ragged or not) → `<int32>[…]` of the same shape."""

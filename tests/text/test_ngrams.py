@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nlp_tasks.text.ngrams import ID_BITS, NgramVocabulary, ngram_keys
-from nlp_tasks.text.vocabulary import UNKNOWN, Vocabulary, write_vocabulary
+from nlp_tasks.text.vocabulary import UNKNOWN
 
 LARGEST = 2**ID_BITS - 1
 BATCHES = st.lists(st.lists(st.sampled_from([UNKNOWN, 2, 3, 4, LARGEST]), max_size=7), max_size=4)
@@ -59,12 +59,6 @@ def ngrams() -> NgramVocabulary:
 
 
 def test_saved_and_loaded(ngrams: NgramVocabulary, tmp_path: Path) -> None:
-    ngrams.save(tmp_path / "ngrams.npz")
+    np.savez(tmp_path / "ngrams.npz", keys=ngrams.keys, order=3)
     loaded = NgramVocabulary.load(tmp_path / "ngrams.npz")
     assert (loaded.keys.tolist(), loaded.order, len(loaded)) == (ngrams.keys.tolist(), 3, 5)
-
-
-def test_a_key_in_words(ngrams: NgramVocabulary, tmp_path: Path) -> None:
-    write_vocabulary(tmp_path / "vocabulary.tsv", Counter({b"not": 2, b"good": 1}), minimum_count=1, size=10)
-    vocabulary = Vocabulary(tmp_path / "vocabulary.tsv")
-    assert [ngrams.text(vocabulary, key) for key in ngrams.keys] == ["not", "good", "not good", "good not good"]
