@@ -99,6 +99,7 @@ def kill() -> Kill:
     """`kill(folder, "last.npz", 3)`: runs the folder's small.toml, killed when the third file of this name is there."""
 
     def killed(folder: Path, name: str, count: int) -> None:
+        print(f"killed when {name} is written the {count}. time")  # shown where the test fails
         command = [sys.executable, "-c", KILLED, name, str(count), "run", "small.toml", "--strategy", "cpu"]
         done = subprocess.run(command, cwd=folder, capture_output=True, timeout=550)
         assert done.returncode == -signal.SIGKILL, (name, count, done.stderr.decode())
