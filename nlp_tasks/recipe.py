@@ -272,10 +272,9 @@ def load(name: str, recipe_type: Callable[[str], type[Recipe]], settings: Iterab
     with _at(_place(places, "task.name")):
         expected = recipe_type(task["name"])
     try:
-        made = msgspec.convert(content, expected, strict=True)
+        return msgspec.convert(content, expected, strict=True)
     except msgspec.ValidationError as error:
         raise _explain(error, content, expected, places) from None
-    return made
 
 
 def _anchored(content: dict[str, Any]) -> Any:

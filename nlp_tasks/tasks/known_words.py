@@ -24,6 +24,11 @@ else:
     vocabulary, word_vectors = lazy("nlp_tasks.text.vocabulary"), lazy("nlp_tasks.text.word_vectors")
 
 
+def words_of_the_file(data: Any) -> list[bytes]:
+    """The words that data.vectors has, where it names a file. Raises UserError where that cannot be read."""
+    return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
+
+
 class KnownWords(Task):
     """A task whose `[model]` has vectors and tuned_after, and whose `[data]` has vectors: a file of word vectors as text, or none.
 
@@ -40,8 +45,7 @@ class KnownWords(Task):
             check_unused("model", options, ("tuned_after",), 'model.vectors = "frozen"')
 
     def further_tokens(self) -> list[bytes]:
-        data = self.recipe.data
-        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
+        return words_of_the_file(self.recipe.data)
 
     def words_of(self, tokens: tf.Tensor) -> tf.Tensor:
         """`<string>[tokens]` as the vocabulary has them."""

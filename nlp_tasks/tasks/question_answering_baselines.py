@@ -16,7 +16,7 @@ LONGEST = 15
 SENTENCE_ENDS = frozenset(".!?;。！？；।")
 LENGTH = 0.4
 """What the logarithm of a span's length is worth beside closeness: short spans are right more often, long ones share more with the right
-one. For F1, the headline, on SQuADShifts' dev.json: 13.2 without it, 23.6 with it (exact match 5.9 and 0.9)."""
+one. By F1, the headline, on every fifth question of SQuADShifts' dev.json: 0.05, 0.1, 0.2 and 0.4 gave 15.5, 18.5, 22.1 and 23.6 %."""
 
 
 def tokens(text: str) -> list[tuple[int, int]]:

@@ -23,6 +23,7 @@ from nlp_tasks.errors import UserError
 from nlp_tasks.lazy import lazy
 from nlp_tasks.progress import tell
 from nlp_tasks.recipe import NonNegative, Positive, Section, Share, check_unused
+from nlp_tasks.tasks.known_words import words_of_the_file
 from nlp_tasks.tasks.task import Example, Inputs, Loss, Signature, Task, Verb
 
 if TYPE_CHECKING:
@@ -233,8 +234,7 @@ class Sentiment(Task):
         return {"tokens": self.recipe.text.maximum_tokens} if self._networks else {}
 
     def further_tokens(self) -> list[bytes]:
-        data = self.recipe.data
-        return [name.encode() for name in word_vectors.read_vectors(data.path(data.vectors)).words] if data.vectors else []
+        return words_of_the_file(self.recipe.data)
 
     # Resources: vocabulary.tsv, labels.json, ngrams.npz, vectors.npz, vectors.npy
 
