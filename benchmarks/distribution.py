@@ -78,7 +78,7 @@ def measured(
 def turn(options: argparse.Namespace, folder: Path, workers: bool) -> list[dict[str, float]]:
     """One measurement; run folders are used again, so that data is encoded once."""
     names = ["workers"] if workers else ["first", "second"]
-    settings = ["training.checkpoint_seconds=5", "training.epochs=1000", "training.patience=0", *options.settings]
+    settings = ["training.checkpoint_seconds=15", "training.epochs=1000", "training.patience=0", *options.settings]
     common = [options.recipe, "--run-dir", str(folder), *(word for setting in settings for word in ("--set", setting))]
     common += ["--data-dir", options.data_dir] if options.data_dir else []
     processes, folders = [], [folder / name for name in names]

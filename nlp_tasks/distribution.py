@@ -102,7 +102,8 @@ def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
     """Where a model and its optimizer are built.
 
     Every replica makes the same update from the same summed gradient, so assignments need no reduction of their own: variables
-    get the aggregation ONLY_FIRST_REPLICA.
+    get the aggregation ONLY_FIRST_REPLICA. And `tf.gather` of rows reads these rows alone: without help it copies the whole table of
+    a distributed variable that is written by rows.
     """
 
     with tf.init_scope():
@@ -113,7 +114,15 @@ def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
         if dtype is not None and tf.as_dtype(dtype) == tf.uint8:  # a table: nothing changes it, and workers cannot send its type
             return plain(arguments["initial_value"], trainable=False, name=arguments.get("name"))
         arguments["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA
-        return following(**arguments)
+        made = following(**arguments)
+
+        def sparse_read(ids: tf.Tensor, name: str | None = None) -> tf.Tensor:
+            copies, context = strategy.experimental_local_results(made), tf.distribute.get_replica_context()
+            number = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+            return copies[number % len(copies)].sparse_read(ids, name=name)
+
+        made.sparse_read = sparse_read
+        return made
 
     stack = ExitStack()
     stack.enter_context(strategy.scope())
@@ -123,10 +132,10 @@ def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
 
 
 def shard(strategy: tf.distribute.Strategy, batch: Any) -> Any:
-    """Splits a nest of arrays, rows first, into one contiguous part a replica, and gives this machine its own.
+    """Deals the rows of a nest of arrays out to the replicas in turn, and gives this machine its own.
 
-    All parts have the same number of rows; the last ones are filled up by zeros (`weight` 0), and may hold nothing else. The field
-    `row` keeps numbering the rows of the whole batch.
+    All parts have the same number of rows; the last ones are filled up by a row of zeros (`weight` 0), and may hold nothing else. The
+    field `row` keeps numbering the rows of the whole batch. In turn, since rows are often sorted by length: all have the same work.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
@@ -135,9 +144,10 @@ def shard(strategy: tf.distribute.Strategy, batch: Any) -> Any:
     def part(context: tf.distribute.experimental.ValueContext) -> Any:
         def take(array: np.ndarray) -> tf.Tensor:
             array = np.asarray(array)
-            size = -(-len(array) // replicas)
-            taken = array[context.replica_id_in_sync_group * size :][:size]
-            return tf.convert_to_tensor(np.pad(taken, [(0, size - len(taken))] + [(0, 0)] * (taken.ndim - 1)))
+            taken = array[context.replica_id_in_sync_group :: replicas]
+            return tf.convert_to_tensor(
+                np.pad(taken, [(0, -(-len(array) // replicas) - len(taken))] + [(0, 0)] * (taken.ndim - 1))
+            )
 
         return tf.nest.map_structure(take, batch)
 
@@ -150,10 +160,10 @@ def gather(strategy: tf.distribute.Strategy, nest: Any, rows: int) -> Any:
     first = _first_replica(strategy)
 
     def join(value: Any) -> np.ndarray:
-        local = np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)])
-        whole = np.zeros((max(rows, replicas * -(-rows // replicas)), *local.shape[1:]), local.dtype)
-        begin = first * -(-rows // replicas)
-        whole[begin : begin + len(local)] = local
+        local = [part.numpy() for part in strategy.experimental_local_results(value)]
+        whole = np.zeros((replicas * len(local[0]), *local[0].shape[1:]), local[0].dtype)
+        for number, part in enumerate(local, first):
+            whole[number::replicas] = part
         return whole[:rows]
 
     if replicas == 1:
@@ -179,8 +189,7 @@ def collect(strategy: tf.distribute.Strategy, nest: Any) -> Any:
 @functools.cache
 def _adding(strategy: tf.distribute.Strategy) -> Callable[..., Any]:
     def replica(values: list[tf.Tensor]) -> list[tf.Tensor]:
-        # One by one, since types differ; an argument is on no device, and cannot be summed.
-        return [all_sum(tf.identity(value)) for value in values]
+        return all_sum([tf.identity(value) for value in values])  # an argument is on no device, and cannot be summed
 
     return tf.function(lambda values: strategy.run(replica, args=(values,)), autograph=False, reduce_retracing=True)
 
@@ -241,7 +250,14 @@ def all_sum(values: Any) -> Any:
     if context.num_replicas_in_sync == 1:
         return values
     flat = tf.nest.flatten(values)
-    return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.SUM, flat)) if flat else values
+    alike: dict[Any, list[int]] = {}  # what can be sent as one: TensorFlow joins the dense ones of a call
+    for index, value in enumerate(flat):
+        alike.setdefault((value.dtype, isinstance(value, tf.IndexedSlices)), []).append(index)
+    for indices in alike.values():
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [flat[index] for index in indices])
+        for index, value in zip(indices, summed, strict=True):
+            flat[index] = value
+    return tf.nest.pack_sequence_as(values, flat)
 
 
 def timed_sum(values: Any) -> tuple[Any, tf.Tensor]:
@@ -253,6 +269,8 @@ def timed_sum(values: Any) -> tuple[Any, tf.Tensor]:
         with tf.control_dependencies(tf.nest.flatten(nest, expand_composites=True)):
             return tf.timestamp()
 
+    # Their own identities: a control dependency on what a function gives waits for its side effects alone.
+    values = tf.nest.map_structure(tf.identity, values, expand_composites=True)
     begun = clock(values)
     with tf.control_dependencies([begun]):
         values = tf.nest.map_structure(tf.identity, values, expand_composites=True)

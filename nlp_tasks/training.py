@@ -108,7 +108,8 @@ class Trainer:
             "multipliers": [task.learning_rate_factor(path) for path in paths],
             "delays": [task.delay(path) for path in paths],
         }
-        self.optimizer = optimizers.make(training.optimizer, self._trained, **per_variable, **self._options())
+        with distribution.scope(strategy):
+            self.optimizer = optimizers.make(training.optimizer, self._trained, **per_variable, **self._options())
         first = task.plan(self._lengths[id(train)], training, 0)
         self.steps_per_epoch = len(first)
         self.padding_share = padding_share(self._lengths[id(train)], first)
@@ -252,9 +253,9 @@ class Trainer:
             local = [_sum(gradients) for gradients in zip(*(gradients for _, gradients in computed), strict=True)]
             local = [optimizers.deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in local]
             found = [index for index, gradient in enumerate(local) if gradient is not None]
-            summed, seconds = distribution.timed_sum([local[index] for index in found])
-            wishes = tf.unstack(tf.cast(wished, loss.total.dtype))
-            total, weight, parts, wishes = distribution.all_sum((loss.total, loss.weight, loss.parts, wishes))
+            sums = (loss.total, loss.weight, loss.parts, tf.unstack(tf.cast(wished, loss.total.dtype)))
+            (summed, sums), seconds = distribution.timed_sum(([local[index] for index in found], sums))
+            total, weight, parts, wishes = sums
             scale = tf.ones_like(weight) if task.summed else 1 / tf.maximum(weight, tf.constant(1e-30, weight.dtype))
             means: list[Any] = [None] * len(local)
             for index, gradient in zip(found, summed, strict=True):

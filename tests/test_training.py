@@ -8,6 +8,7 @@ import math
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -518,6 +519,49 @@ def shard_and_gather() -> list[Any]:
     return parts
 
 
+def kinds_of_reading() -> list[str]:
+    """The operations that read two rows of a table, and one of its gradient, on two devices."""
+    strategy = distribution.strategy("mirrored")
+    with distribution.scope(strategy):
+        table = tf.Variable(tf.zeros([5, 2]))
+
+    def replica(ids: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            rows = tf.gather(table, ids)
+        table.scatter_update(tf.IndexedSlices(rows + 1.0, ids))
+        return tape.gradient(rows, table).values
+
+    step = tf.function(lambda ids: strategy.run(replica, args=(ids,)), autograph=False)
+    assert [part.numpy().tolist() for part in strategy.experimental_local_results(step(tf.constant([3, 1])))] == [
+        [[1.0] * 2] * 2
+    ] * 2
+    assert [part.numpy()[:, 0].tolist() for part in strategy.experimental_local_results(table)] == [[0, 1, 0, 1, 0]] * 2
+    operations = step.get_concrete_function(tf.constant([3, 1])).graph.get_operations()
+    return sorted({operation.type for operation in operations if "Gather" in operation.type})
+
+
+def time_of_adding_up() -> tuple[float, float]:
+    """Seconds of a step whose gradient takes long, and those of them that adding up took, by its own account."""
+    strategy = distribution.strategy("mirrored")
+
+    @tf.function(autograph=False)
+    def gradient(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def body(step: tf.Tensor, product: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return step + 1, tf.tanh(tf.matmul(product, matrix))
+
+        return matrix[0], tf.while_loop(lambda step, _: step < 200, body, (0, matrix))[1]
+
+    def replica(matrix: tf.Tensor) -> tf.Tensor:
+        return distribution.timed_sum(gradient(matrix))[1]
+
+    step = tf.function(lambda matrix: strategy.run(replica, args=(matrix,)), autograph=False)
+    matrix = tf.random.normal([300, 300])
+    step(matrix)
+    begun = time.monotonic()
+    seconds = strategy.experimental_local_results(step(matrix))
+    return time.monotonic() - begun, float(seconds[0])
+
+
 DEVICES = """
 import json, sys
 from pathlib import Path
@@ -527,7 +571,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 sys.path.insert(0, sys.argv[1])
 import test_training
 found = {precision: test_training.compare_devices(Path(sys.argv[2]), precision) for precision in ("float64", "float32")}
-print(json.dumps({**found, "shards": test_training.shard_and_gather()}))
+print(json.dumps({**found, "shards": test_training.shard_and_gather(),
+                  "reading": test_training.kinds_of_reading(), "adding": test_training.time_of_adding_up()}))
 """
 
 
@@ -544,6 +589,16 @@ def test_two_devices_are_one(devices: dict[str, Any], precision: str, tolerance:
     """Dropout, carried state, sparse gradients, clipping, an uneven last shard and an empty one."""
     worst = max(devices[precision], key=devices[precision].get)
     assert devices[precision][worst] <= tolerance, worst
+
+
+def test_rows_of_a_table_are_read_alone(devices: dict[str, Any]) -> None:
+    """A distributed variable's own gather copies the whole table, once it was written by rows."""
+    assert devices["reading"] == ["ResourceGather"]
+
+
+def test_adding_up_begins_when_the_gradient_is_there(devices: dict[str, Any]) -> None:
+    whole, adding = devices["adding"]
+    assert 0 < adding < 0.5 * whole
 
 
 @pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow), 7])
