@@ -42,7 +42,10 @@ def _pair(line: str, options: Mapping[str, Any]) -> tuple[str, str]:
     pair = [content.get(side) for side in ("question", "passage")] if isinstance(content, dict) else []
     texts = [side.encode("utf-8", "replace").decode() for side in pair if isinstance(side, str)]
     if len(texts) < 2:
-        raise LineError(f"no question and passage: {line[:60]!r}", hint)
+        squad_form = isinstance(content, dict) and "data" in content
+        raise LineError(
+            f"no question and passage: {line[:60]!r}", "a file in SQuAD's form: add --format squad" if squad_form else hint
+        )
     return texts[0], texts[1]
 
 

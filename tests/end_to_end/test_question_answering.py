@@ -186,6 +186,7 @@ def test_what_a_model_is_not_asked(made: Path, call: Call, tmp_path: Path) -> No
         (("ask", model, "--highlight", "--n-best", "2"), "--highlight and --n-best"),
         (("ask", model, "--highlight", "--format", "jsonl"), "--highlight and --format jsonl"),
         (("ask", model, str(tmp_path / "broken.json"), "--format", "squad"), "broken.json:1: broken JSON at column"),
+        (("ask", model, str(made / "test.json")), "add --format squad"),
         (("ask", model, str(made / "test.json"), "--format", "squad", "--n-best", "2"), "--format squad takes no --n-best"),
         (("translate", model, "--n-best", "0"), "--n-best"),
     ):
