@@ -82,7 +82,7 @@ def test_what_two_began_one_goes_on_with_and_back(launched: Place, place: Place)
             assert process.wait(60) == 130
 
     stop_at(5, launch(place))
-    stop_at(15, place.command())
+    stop_at(11, place.command())
     told = finish(place, launch(place))
     assert "resuming at epoch 2" in told
     for name, value in weights(launched).items():
