@@ -65,15 +65,15 @@ def clip_by_global_norm(gradients: Gradients, max_norm: float | None) -> tuple[l
 
     Sparse gradients are deduplicated first (the norm of 3 and 3 on one row is 6, not 4.24) and returned so,
     which spares `apply` the work. With `max_norm` None or 0 nothing is scaled. Returns the gradients, None
-    where None was given, and the norm before clipping, <float32>[]: if not finite, all values are NaN.
+    where None was given, and the norm before clipping, <float64>[]: if not finite, all values are NaN.
     """
     once: list[Gradient] = [deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
     values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in once if g is not None]
     halves = [tf.nn.l2_loss(tf.cast(v, _wide(v.dtype))) for v in values]  # Σ v² / 2, no temporary for v²
-    norm = tf.sqrt(2.0 * tf.add_n([tf.cast(half, tf.float32) for half in halves]))
+    norm = tf.sqrt(2.0 * tf.add_n([tf.cast(half, tf.float64) for half in halves]))
     if not max_norm:
         return once, norm
-    scale = tf.where(tf.math.is_finite(norm), max_norm / tf.maximum(norm, max_norm), math.nan)
+    scale = tf.where(tf.math.is_finite(norm), max_norm / tf.maximum(norm, max_norm), tf.constant(math.nan, tf.float64))
     return [scaled(g, scale) for g in once], norm
 
 
