@@ -20,6 +20,8 @@ from nlp_tasks.crew import Crew, cluster
 from nlp_tasks.errors import UserError
 
 NAMES = ("auto", "cpu", "gpu", "mirrored", "multi_worker")
+PACKS = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=1 << 20)
+"""Gradients are sent by the megabyte: the first ones while the last ones are computed."""
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
@@ -255,12 +257,12 @@ def all_sum(values: Any) -> Any:
     sizes = tf.stack([tf.size(flat[index].indices) for index in sparse]) if sparse else tf.zeros([0], tf.int32)
     own = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)[:, None]
     flat.append(own * tf.cast(sizes, tf.float32))
-    alike: dict[tf.DType, list[int]] = {}  # TensorFlow sends all tensors of a call as one
+    alike: dict[tf.DType, list[int]] = {}  # TensorFlow joins the tensors of a call to packs
     for index, value in enumerate(flat):
         if index not in sparse:
             alike.setdefault(value.dtype, []).append(index)
     for indices in alike.values():
-        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [flat[index] for index in indices])
+        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [flat[index] for index in indices], options=PACKS)
         for index, value in zip(indices, summed, strict=True):
             flat[index] = value
     sizes = tf.cast(flat.pop(), tf.int32)
@@ -294,7 +296,8 @@ def _gathered(slices: list[tf.IndexedSlices], sizes: tf.Tensor) -> list[tf.Index
 
 
 def timed_sum(values: Any) -> tuple[Any, tf.Tensor]:
-    """`all_sum`, and the seconds `<float64>[]` that it took after the values were there: to move them, and to wait for the last replica."""
+    """`all_sum`, and the seconds `<float64>[]` that it took after all values were there: to move what is left, and to wait for the last
+    replica. What is there early is sent while the rest is computed."""
     if tf.distribute.get_replica_context().num_replicas_in_sync == 1:
         return values, tf.zeros([], tf.float64)
 
@@ -305,8 +308,6 @@ def timed_sum(values: Any) -> tuple[Any, tf.Tensor]:
     # Their own identities: a control dependency on what a function gives waits for its side effects alone.
     values = tf.nest.map_structure(tf.identity, values, expand_composites=True)
     begun = clock(values)
-    with tf.control_dependencies([begun]):
-        values = tf.nest.map_structure(tf.identity, values, expand_composites=True)
     summed = all_sum(values)
     return summed, clock(summed) - begun
 
