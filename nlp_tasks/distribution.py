@@ -254,9 +254,9 @@ def all_sum(values: Any) -> Any:
         return values
     flat = tf.nest.flatten(values)
     sparse = [index for index, value in enumerate(flat) if isinstance(value, tf.IndexedSlices)]
-    sizes = tf.stack([tf.size(flat[index].indices) for index in sparse]) if sparse else tf.zeros([0], tf.int32)
-    own = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)[:, None]
-    flat.append(own * tf.cast(sizes, tf.float32))
+    if sparse:
+        own = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)[:, None]
+        flat.append(own * tf.stack([tf.cast(tf.size(flat[index].indices), tf.float32) for index in sparse]))
     alike: dict[tf.DType, list[int]] = {}  # TensorFlow joins the tensors of a call to packs
     for index, value in enumerate(flat):
         if index not in sparse:
@@ -265,9 +265,10 @@ def all_sum(values: Any) -> Any:
         summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [flat[index] for index in indices], options=PACKS)
         for index, value in zip(indices, summed, strict=True):
             flat[index] = value
-    sizes = tf.cast(flat.pop(), tf.int32)
-    for index, value in zip(sparse, _gathered([flat[index] for index in sparse], sizes), strict=True):
-        flat[index] = value
+    if sparse:
+        sizes = tf.cast(flat.pop(), tf.int32)
+        for index, value in zip(sparse, _gathered([flat[index] for index in sparse], sizes), strict=True):
+            flat[index] = value
     return tf.nest.pack_sequence_as(values, flat)
 
 
@@ -279,8 +280,6 @@ def _gathered(slices: list[tf.IndexedSlices], sizes: tf.Tensor) -> list[tf.Index
         sizes: `<int32>[replicas, slices]`: rows that each replica has of each.
     """
     tensors = [tensor for value in slices for tensor in (value.indices, value.values)]
-    if not tensors:
-        return []
     context, count = tf.distribute.get_replica_context(), len(tensors)
     sent = [tf.reshape(tf.bitcast(tensor, tf.float32), [-1]) for tensor in tensors]  # bits that are only moved
     widths = [math.prod(tensor.shape[1:]) * tensor.dtype.size // 4 for tensor in tensors]
