@@ -1,11 +1,12 @@
 """How much of two cores do two workers of one core each use, against two independent processes of one core each?
 
-    python benchmarks/distribution.py RECIPE [--data-dir DIR] [--set KEY=VALUE] [--turns 5] [--seconds 60]
+    python benchmarks/distribution.py RECIPE [--grown] [--data-dir DIR] [--set KEY=VALUE] [--turns 5] [--seconds 60]
     python benchmarks/distribution.py --growth MEGABYTES SECONDS      the model of docs/workers.md, for other numbers
 
 Each turn trains the recipe as it stands, one after the other: once in two processes that know nothing of each other, each pinned to one
 core, and once by `nlp-tasks launch --workers 2`, whose workers share each batch. Rates are tokens and seconds between two checkpoints, so
-that neither the start nor the first, slow steps count. Independent processes compute whole batches, workers half ones.
+that neither the start nor the first, slow steps count. Independent processes compute whole batches, workers half ones; with --grown the
+workers share batches of twice the size, so that a step is as much work for a worker as for an independent process.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from nlp_tasks import recipe, tasks
 from nlp_tasks.report import table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -75,10 +77,17 @@ def measured(
     ]
 
 
+def grown(options: argparse.Namespace) -> list[str]:
+    """Settings for a batch of twice the recipe's size."""
+    training = recipe.load(options.recipe, lambda task: tasks.find(task).recipe_type, options.settings).training
+    return [f"training.batch_tokens={2 * training.batch_tokens}", f"training.batch_rows={2 * training.batch_rows}"]
+
+
 def turn(options: argparse.Namespace, folder: Path, workers: bool) -> list[dict[str, float]]:
     """One measurement; run folders are used again, so that data is encoded once."""
     names = ["workers"] if workers else ["first", "second"]
     settings = ["training.checkpoint_seconds=15", "training.epochs=1000", "training.patience=0", *options.settings]
+    settings += grown(options) if workers and options.grown else []
     common = [options.recipe, "--run-dir", str(folder), *(word for setting in settings for word in ("--set", setting))]
     common += ["--data-dir", options.data_dir] if options.data_dir else []
     processes, folders = [], [folder / name for name in names]
@@ -119,6 +128,7 @@ def growth(megabytes: float, seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--grown", action="store_true")
     parser.add_argument("--data-dir")
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--turns", type=int, default=5)

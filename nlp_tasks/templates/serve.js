@@ -123,7 +123,8 @@ const views = {
       const given = bytes.length;
       const rest = make("b");
       const candidates = make("div", { className: "candidates", role: "group", "aria-label": "Next" });
-      place.replaceChildren(make("p", { className: "written" }, typed.prompt, rest), make("p", { className: "soft" }, "What may come next, now:"), candidates);
+      const next = make("div", { hidden: true }, make("p", { className: "soft" }, "What may come next, now:"), candidates);
+      place.replaceChildren(make("p", { className: "written" }, typed.prompt, rest), next);
       const encoded = () => stringOf(bytes);
       const show = async () => {
         const { row } = await ask({ texts: encoded() });
@@ -134,6 +135,7 @@ const views = {
           return name && make("button", { type: "button", disabled: name === "<unk>", onclick: () => { fill({ prompt: text() + next }); again({ length: 0 }); } },
             visible(name), " ", make("small", {}, percent(row.probabilities[index])));
         }).filter(Boolean));
+        next.hidden = false;
       };
       let left = options.length;
       let unknown = "";
@@ -183,7 +185,7 @@ const views = {
         make("p", { className: "soft" }, "Log-probability of each; the bars are relative to the best.", view.aligns ? " Below: which word looked at which. Point at one, or tab to it." : ""),
         grid,
       );
-      if (texts.length) await draw(0);
+      if (texts.length) draw(0); // not waited for: the answer is there, what follows cannot stop it
     },
   },
 
@@ -389,6 +391,7 @@ function tryOut(section, model) {
       if (running) {
         running.abort();
         running = null;
+        facts.replaceChildren(); // those of an earlier answer
         button.textContent = kind.button ?? "Answer";
       } else answer();
     },

@@ -217,6 +217,31 @@ def test_a_translation(page: Any) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_stopped_says_nothing_wrong(page: Any) -> None:
+    def hold(model: str, signature: str) -> None:  # answers of this signature never come
+        page.route(
+            f"**/{model}:predict", lambda route: None if signature in (route.request.post_data or "") else route.continue_()
+        )
+
+    hold("language_modeling", "texts")
+    section, button = shown(page, "language_modeling"), "button.main"
+    type_and_ask(section, Text="once upon")
+    section.locator(".written b", has_text=re.compile(r"\w")).wait_for()
+    section.locator(button, has_text="Stop").click()
+    section.locator(button, has_text="Go on").wait_for()
+    assert not section.get_by_text("What may come next").is_visible() and section.locator(".problem, .about span").count() == 0
+    hold("translation", "align")
+    section = shown(page, "translation")
+    type_and_ask(section, Text="the old house")
+    wait_for(section, "THE OLD HOUSE-2")
+    section.locator(button, has_text="Answer").wait_for()  # nothing to stop: what is drawn below is not waited for
+    section.locator(".about span", has_text="answered in").wait_for()
+    section.locator(button).click()
+    section.locator(".about span", has_text="answered in").wait_for()
+    assert section.locator(".problem").count() == 0
+
+
+@pytest.mark.slow
 def test_a_passage(page: Any) -> None:
     section = shown(page, "question_answering")
     section.get_by_label("Examples").select_option(index=1)
