@@ -24,9 +24,16 @@ def scored(model: str, file: Path) -> tuple[Scores, int, float]:
     """Scores on a file, how many examples it has, and seconds."""
     loaded = load(model)
     task = loaded.task
-    data = msgspec.structs.replace(task.recipe.data, source="files", directory="", test=str(file.resolve()))
+    if not file.is_file():
+        raise UserError(f"no file {file}", "name one in the form of the recipe's own test file")
+    data = task.recipe.data
+    others = {"tasks": ()} if hasattr(data, "tasks") else {}  # of stories, which would be looked for below a directory
+    data = msgspec.structs.replace(
+        data, source="files", directory="", train=data.train or "not read", test=str(file.resolve()), **others
+    )
     splits = task.splits(msgspec.structs.replace(task.recipe, data=data), None)
     examples = list(task.read(splits.rows("test"), splits.counts["test"]))
+    print(f"{file}: {splits.counts['test']}", file=sys.stderr)
     begun = time.perf_counter()
     return task.score(task.evaluate(loaded, examples)), len(examples), time.perf_counter() - begun
 

@@ -463,6 +463,7 @@ def _verb(name: str, declared_as: str) -> click.Command:
         if style not in _LINES:
             _answer_documents(loaded, verb, file, style, [o.name for o in declared.options if given[o.name] != o.default])
             return
+        verb.prepare(given)
         signature = in_tokens(verb) if tokenized else verb.signature
         prompt, pictures, number = given.get("prompt"), 0, 0
         if prompt is not None and file != "-":

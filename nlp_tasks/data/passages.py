@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ def read_file(path: Path, columns: Columns, order: object, counts: Counts) -> It
             has them (how many).
     """
     seen: set[str] = set()
-    for number, (title, passage, question) in enumerate(_questions(path), 1):
+    if not path.is_file():
+        raise UserError(f"no file {path}", "check data.directory and the name of the split's file in [data]")
+    for number, (title, passage, question) in enumerate(questions(read(path.read_bytes(), str(path)), str(path)), 1):
         name = question["id"]
         if name in seen:
             counts.dropped["duplicate id"] += 1
@@ -75,29 +77,20 @@ def read(content: bytes, name: str) -> Any:
         raise UserError(f"{name}: JSON that cannot be read: {error}", "give a file in the form of SQuAD 1.1") from None
 
 
-def _questions(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Title, passage and question, one after the other, each of the right form."""
-    if not path.is_file():
-        raise UserError(f"no file {path}", "check data.directory and the name of the split's file in [data]")
-    content = read(path.read_bytes(), str(path))
-    found = list(questions(content, str(path)))
-    without = sum(not question["answers"] for _, _, question in found)
-    if without:
-        raise UserError(f"{path}: {without:,} of {len(found):,} questions have no answer (SQuAD 2.0)", "unanswerable questions are not "
-                        "supported yet: leave them out, or give a file of SQuAD 1.1")  # fmt: skip
-    return iter(found)
-
-
-def questions(content: Any, name: str, *, answered: bool = True) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Title, passage and question of SQuAD's JSON.
+def questions(content: Any, name: str, *, answered: bool = True) -> list[tuple[str, str, dict[str, Any]]]:
+    """Title, passage and question of SQuAD's JSON, all of the right form.
 
     Args:
         name: of the file, for messages.
         answered: whether questions must have "answers".
+
+    Raises:
+        UserError: not of this form (where); questions that have no answer, as in SQuAD 2.0 (how many).
     """
-    place = name
+    place, found, without = name, [], 0
     try:
         for number, article in enumerate(_list(content["data"])):
+            place = f"{name}: data[{number}]"
             title = _name(article.get("title", ""))
             for paragraph_number, paragraph in enumerate(_list(article["paragraphs"])):
                 place = f"{name}: data[{number}].paragraphs[{paragraph_number}]"
@@ -110,13 +103,17 @@ def questions(content: Any, name: str, *, answered: bool = True) -> Iterator[tup
                             {"text": _text(answer["text"]), "answer_start": int(answer["answer_start"])}
                             for answer in _list(question["answers"])
                         ]  # fmt: skip
-                    yield title, passage, checked
-                place = name
+                    without += question.get("is_impossible") is True or not checked.get("answers", True)
+                    found.append((title, passage, checked))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         missing = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{place}: not in the form of SQuAD 1.1: {missing}",
                         'expected {"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": '
                         '[{"text": …, "answer_start": …}]}]}]}]}') from None  # fmt: skip
+    if without:
+        raise UserError(f"{name}: {without:,} of {len(found):,} questions have no answer (SQuAD 2.0)", "unanswerable questions are not "
+                        "supported yet: leave them out, or give a file of SQuAD 1.1")  # fmt: skip
+    return found
 
 
 def _list(value: Any) -> list[Any]:

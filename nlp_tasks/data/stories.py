@@ -18,6 +18,8 @@ from nlp_tasks.errors import UserError
 
 END = "\n"
 """Behind each fact of a story that is one text."""
+DIGITS = 10
+"""The number of a line has fewer."""
 COLUMNS = ("story", "question", "answer", "facts", "begun", "task")
 
 
@@ -79,10 +81,12 @@ def read_file(path: Path, counts: Counts) -> Iterator[Row]:
             continue
         where = Where(str(path), number)
         label, _, text = line.partition(" ")
-        if not label.isdecimal():
+        if not (label.isdecimal() and len(label) < DIGITS):
             raise UserError(
                 f"{where}: no number before the text: {excerpt(line)}", "each line of a story is numbered, the first by 1"
             )
+        if not begun and int(label) != 1:
+            raise UserError(f"{where}: the first story does not begin with 1: {excerpt(line)}", "is the file cut off?")
         if int(label) == 1:
             if not asked:
                 counts.dropped["story without a question"] += 1
@@ -98,7 +102,7 @@ def read_file(path: Path, counts: Counts) -> Iterator[Row]:
             raise UserError(f"{where}: a question without an answer: {excerpt(text)}", "write QUESTION<tab>ANSWER<tab>FACTS")
         supporting = []
         for fact in rest[0].split() if rest else ():
-            if not fact.isdecimal() or int(fact) not in place:
+            if not (fact.isdecimal() and len(fact) < DIGITS) or int(fact) not in place:
                 raise UserError(
                     f"{where}: supporting fact {fact!r} is no line of the story before it", "name the facts by their numbers"
                 )

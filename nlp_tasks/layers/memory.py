@@ -10,7 +10,7 @@ from nlp_tasks.layers.dropout import Dropout, Noise
 
 
 class EpisodicMemory(keras.layers.Layer):
-    """Episodes over facts (Kumar 2016, section 2.3). In each episode
+    """Episodes over facts (after Kumar 2016, section 2.3). In each episode
 
         z_t = [c_t ∘ q; c_t ∘ m; |c_t - q|; |c_t - m|; p_t]
         s_t = σ(w · tanh(W z_t + b) + d)              whether fact t matters now
@@ -20,7 +20,10 @@ class EpisodicMemory(keras.layers.Layer):
 
     g is what is left of each fact in the paper's own episode h_t = s_t f(c_t, h_{t-1}) + (1 - s_t) h_{t-1}, with f = c_t: a later fact
     that matters takes the place of an earlier one, as it does in a story. p_t says where the fact stands to what the episode before
-    looked at: how much of that was earlier, right before, here, right behind, later. The products in m are not the paper's.
+    looked at: how much of that was earlier, right before, here, right behind, later.
+
+    The paper has neither p_t nor the products in m, but a bilinear form of c_t and q in z_t, and a GRU for m; the weights W_i of each
+    episode are those of Xiong 2016, section 3.3.
 
     Args:
         units: size of facts, question and memory.

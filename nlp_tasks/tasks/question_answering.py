@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from nlp_tasks import recipe
 from nlp_tasks.data import passages
-from nlp_tasks.data.findings import PLACES, Finding, Tally
+from nlp_tasks.data.findings import PLACES, Finding, Level, Tally
 from nlp_tasks.data.rows import CHUNK, Counts, Row, Where, chunks
 from nlp_tasks.data.sources import open_source
 from nlp_tasks.data.splits import SPLITS, Splits
@@ -52,6 +52,8 @@ else:
 SIDES = ("question", "passage")
 MOST, FURTHER, AND_MORE = 100, 8, 64
 """Answers of a question, at most. Spans looked at for each answer asked for, and beside, where more than one is: some are the same text."""
+LONG = 0.02
+"""With a larger share of answers that are too long to be given, `check` warns."""
 
 
 class Data(recipe.Data, frozen=True, kw_only=True):
@@ -189,7 +191,7 @@ class QuestionAnswering(KnownWords):
         return tokenizer.Tokenizer(False, self.recipe.text.blank)
 
     def examiner(self) -> Examiner:
-        return _Answers(self.tokenizer)
+        return _Answers(self.tokenizer, self.recipe.decoding.max_answer_tokens)
 
     # Resources: vocabulary.tsv, characters.json, vectors.npy
 
@@ -454,12 +456,13 @@ def _marks(example: Question, given: str, start: int) -> dict[str, tuple[int, in
 
 
 class _Answers(Examiner):
-    """Finds answers that do not begin and end where tokens do, and passages of other splits that train has."""
+    """Finds answers that do not begin and end where tokens do or are too long to be given, and passages of other splits that train has."""
 
-    def __init__(self, split: Any) -> None:
+    def __init__(self, split: Any, longest: int) -> None:
         self._tokenize = split
+        self._longest = longest
         self._waiting: list[tuple[str, Question]] = []
-        self._cut = {name: Tally() for name in SPLITS}
+        self._found = {name: Tally() for name in SPLITS}
         self._answers = dict.fromkeys(SPLITS, 0)
         self._passages: dict[str, dict[bytes, Where]] = {name: {} for name in SPLITS}
 
@@ -478,18 +481,26 @@ class _Answers(Examiner):
         ):
             known = [(start, start + len(text)) for text, start in zip(example.target, example.starts, strict=True) if start >= 0]
             self._answers[split] += len(known)
-            for start, end in known:
+            for start, end in known if first else ():
                 if start not in first or end not in last:
-                    self._cut[split].add("cut", example.where)
+                    self._found[split].add("cut", example.where)
+                begin, stop = _covered(first, last, start, end)
+                if stop - begin >= self._longest:
+                    self._found[split].add("long", example.where)
         self._waiting = []
 
     def findings(self) -> Iterator[Finding]:
         self._look()
         for split in SPLITS:
-            if count := self._cut[split].counts["cut"]:
-                yield Finding("cut_answers", "note", split, f"answers that do not begin and end where tokens do: {count:,} of "
-                              f"{self._answers[split]:,}", count, self._cut[split].places["cut"],
-                              "training takes the fewest tokens that cover them")  # fmt: skip
+            counts, places, answers = self._found[split].counts, self._found[split].places, f"{self._answers[split]:,}"
+            if counts["cut"]:
+                yield Finding("cut_answers", "note", split, f"answers that do not begin and end where tokens do: {counts['cut']:,} of "
+                              f"{answers}", counts["cut"], places["cut"], "training takes the fewest tokens that cover them")  # fmt: skip
+            if counts["long"]:
+                level: Level = "warning" if counts["long"] > LONG * self._answers[split] else "note"
+                yield Finding("long_answers", level, split, f"answers of more than {self._longest} tokens, which are never given: "
+                              f"{counts['long']:,} of {answers}", counts["long"], places["long"],
+                              "a larger decoding.max_answer_tokens lets the model give them")  # fmt: skip
         for split in ("validation", "test"):
             copies = [where for passage, where in self._passages[split].items() if passage in self._passages["train"]]
             if copies:

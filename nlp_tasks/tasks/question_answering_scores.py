@@ -15,9 +15,9 @@ from nlp_tasks import scores
 from nlp_tasks.scores import Scores
 
 QUESTION_WORDS = {
-    "how many / much": r"\bhow (many|much)\b|いくつ|いくら|(どの|どれ)[くぐ]らい|何(人|個|回|年|歳|位|件|本|枚|台|校)",
+    "how many / much": r"\bhow (many|much)\b|いくつ|いくら|(どの|どれ)[くぐ]らい|何(人|個|回|歳|位|件|本|枚|台|校|[年日時週]間|[かヶカ]月)",
     "who": r"\bwho(m|se)?\b|誰|だれ",
-    "when": r"\bwhen\b|いつ",
+    "when": r"\bwhen\b|いつ|何(世紀|年|月|日|時)",
     "where": r"\bwhere\b|どこ",
     "why": r"\bwhy\b|なぜ|どうして",
     "which": r"\bwhich\b|どの(?!よう|[くぐ]らい)|どれ(?![くぐ]らい)|どちら",

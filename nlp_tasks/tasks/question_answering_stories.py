@@ -227,9 +227,10 @@ class QuestionAnsweringStories(Task):
         if self.recipe.model.supervision:
             wanted, known = self._wanted(batch)
             of_gates = tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, gates)
-            told = tf.reduce_sum(tf.reduce_mean(of_gates, 1) * counted * tf.cast(known, logits.dtype))
+            supported = counted * tf.cast(known, logits.dtype)
+            told = tf.reduce_sum(tf.reduce_mean(of_gates, 1) * supported)
             total += self.recipe.model.supervision * told
-            parts |= {"answer_loss": (answered, weight), "gate_loss": (told, weight)}
+            parts |= {"answer_loss": (answered, weight), "gate_loss": (told, tf.reduce_sum(supported))}
         return Loss(total, weight, parts, state)
 
     def _wanted(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -25,6 +25,7 @@ def verbs() -> tuple[Verb, ...]:
     return (Verb(
         name="predict", answers=_answers, text=_text, tsv=_tsv, signature="n_best", inputs=_inputs, asked=_asked,
         options=("n_best", "scores", "passage", "highlight"), documents={"squad": squad},
+        prepare=lambda options: options.get("passage") and _passage(options["passage"]),
     ),)  # fmt: skip
 
 
@@ -52,9 +53,11 @@ def _pair(line: str, options: Mapping[str, Any]) -> tuple[str, str]:
 @functools.cache
 def _passage(path: str) -> str:
     try:
-        return Path(path).read_bytes().decode("utf-8", "replace")
+        return Path(path).read_bytes().decode("utf-8")
     except OSError as error:
         raise UserError(f"cannot read the passage {path}: {error.strerror}", "give a file of text with --passage") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"the passage {path}: invalid UTF-8 at byte {error.start}", "save the file as UTF-8") from None
 
 
 def _inputs(line: str, options: Mapping[str, Any]) -> Inputs:

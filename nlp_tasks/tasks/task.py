@@ -113,6 +113,7 @@ class Verb:
         documents: further formats by name.
         inputs: from a text and the verb's options to what the signature takes. Raises LineError at a text that it cannot take.
         options: names of those options of the command that this task takes.
+        prepare: is given the options before the first text is read. Raises UserError at what cannot be.
         picture: of what was asked and such a dict, a matplotlib figure: the verb then writes files in place of lines.
         stream: from a model, a text and the options to parts of the answer as they come; where there is one, it answers all texts.
         ask: from a model, a text and the options to the answer, where that takes more than one question to the model; a LineError says
@@ -129,6 +130,7 @@ class Verb:
     inputs: Callable[[str, Mapping[str, Any]], Inputs] = lambda text, options: (text,)
     asked: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda text, options: {"text": text}
     options: Sequence[str] = ()
+    prepare: Callable[[Mapping[str, Any]], object] = lambda options: None
     picture: Callable[[dict[str, Any]], Any] | None = None
     stream: Callable[[Answering, str, Mapping[str, Any]], Iterator[str]] | None = None
     ask: Callable[[Answering, str, Mapping[str, Any]], dict[str, Any]] | None = None

@@ -14,11 +14,13 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_builders.conll.conllu_dataset_builder_utils import UNIVERSAL_DEPENDENCIES_FEATURES
 
+from nlp_tasks import recipe
 from nlp_tasks.data.rows import Counts
 from nlp_tasks.data.sentences import EMPTY_NODE, MULTI_WORD
 from nlp_tasks.data.sources import Files, Source, TensorFlowDatasets, ToyWorld, open_source
 from nlp_tasks.errors import UserError
 from nlp_tasks.recipe import Data
+from nlp_tasks.tasks.question_answering import QuestionAnswering
 
 COLUMNS = {"text": ("text", "sentence"), "label": ("label",)}
 ORDER = ("text", "label")
@@ -238,6 +240,21 @@ def test_columns_inside_others_have_a_path(tmp_path: Path) -> None:
     assert (
         "has no column for answers" in refusal(lambda source, split: list(source.rows(split, Counts())), lacking, "train").message
     )
+
+
+def test_questions_of_squad_are_read_by_their_task(tmp_path: Path) -> None:
+    text = tfds.features.Text()
+    answers = tfds.features.Sequence({"text": text, "answer_start": np.int32})
+    features = tfds.features.FeaturesDict({"id": text, "title": text, "context": text, "question": text, "answers": answers})
+    row = {"id": "q1", "title": "Rome", "context": "Zoë was born in Rome.", "question": "Where?",
+           "answers": [{"text": "Rome", "answer_start": 16}, {"text": "in Rome", "answer_start": 13}]}  # fmt: skip
+    prepare(tmp_path, "squad/v1.1/3.0.0", features, {"train": [row], "validation": [row]})
+    content = recipe.load("question_answering/squad_drqa", lambda name: QuestionAnswering.recipe_type)
+    task = QuestionAnswering(content)
+    splits = task.splits(content, str(tmp_path))
+    (found,) = task.read(splits.rows("test"), splits.counts["test"])
+    assert found.inputs == ("Where?", "Zoë was born in Rome.") and found.target == ("Rome", "in Rome")
+    assert found.starts == (16, 13) and (found.id, found.title) == ("q1", "Rome") and not splits.counts["test"].mended
 
 
 def test_what_is_no_word_of_a_treebank_is_left_out(tmp_path: Path) -> None:

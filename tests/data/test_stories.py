@@ -58,6 +58,9 @@ def test_a_story_without_a_question_is_counted(tmp_path: Path) -> None:
         ("1 Mary sleeps.\n2 Who?\t\t1\n", r"a.txt:2: a question without an answer"),
         ("1 Mary sleeps.\n2 Who?\tMary\t3\n", r"a.txt:2: supporting fact '3' is no line of the story before it"),
         ("1 Mary sleeps.\n2 Who?\tMary\tone\n", r"a.txt:2: supporting fact 'one'"),
+        (f"1 Mary sleeps.\n2 Who?\tMary\t{'1' * 5000}\n", r"a.txt:2: supporting fact '1"),
+        (f"{'1' * 5000} Mary sleeps.\n", r"a.txt:1: no number"),
+        ("2 Mary sleeps.\n3 Who?\tMary\n", r"a.txt:1: the first story does not begin with 1: '2 Mary sleeps.'"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -180,8 +180,16 @@ def test_lines_that_are_refused(made: Path, call: Call, given: bytes, message: s
 def test_what_a_model_is_not_asked(made: Path, call: Call, tmp_path: Path) -> None:
     model = str(made / "saved_models" / "small")
     (tmp_path / "broken.json").write_text('{"data": [')
+    (tmp_path / "latin.txt").write_bytes("Zoë".encode("latin-1"))
+    second = json.loads((made / "test.json").read_text())
+    second["data"][0]["paragraphs"][0]["qas"][0].update(answers=[], is_impossible=True)
+    (tmp_path / "second.json").write_text(json.dumps(second))
+    no_line = call("ask", model, "--passage", "nowhere.txt", given=b"")
+    assert no_line.code == 2 and "cannot read the passage nowhere.txt" in no_line.err
     for arguments, message in (
         (("ask", model, "--passage", "nowhere.txt"), "cannot read the passage nowhere.txt"),
+        (("ask", model, "--passage", str(tmp_path / "latin.txt")), "latin.txt: invalid UTF-8 at byte 2"),
+        (("ask", model, str(tmp_path / "second.json"), "--format", "squad"), "questions have no answer (SQuAD 2.0)"),
         (("ask", model, "--beam", "3"), "takes no --beam"),
         (("ask", model, "--highlight", "--n-best", "2"), "--highlight and --n-best"),
         (("ask", model, "--highlight", "--format", "jsonl"), "--highlight and --format jsonl"),

@@ -137,6 +137,7 @@ def test_any_answer_is_an_exact_part_of_any_passage(readers: Callable[[str], Rea
     for index in range(found["lengths"][0]):
         text = found["answers"][0, index].decode()
         assert text and text == passage[found["starts"][0, index] : found["ends"][0, index]]
+        assert found["answers"][0, index] == passage.encode()[found["byte_starts"][0, index] : found["byte_ends"][0, index]]
 
 
 def test_no_question_or_no_passage_has_no_answer(each: Reader) -> None:
@@ -220,12 +221,16 @@ def test_targets_are_the_fewest_tokens_that_cover(readers: Callable[[str], Reade
 def test_a_look_at_the_data_finds_answers_inside_words_and_copied_passages(readers: Callable[[str], Reader]) -> None:
     examiner = readers("drqa").task.examiner()
     first, *_, cut = examples()
-    for split, example in (("train", first), ("test", first), ("test", cut)):
+    no_token = first._replace(inputs=("Who?", " "), target=(" ",), starts=(0,))
+    four, five = (first._replace(target=(text,), starts=(21,)) for text in (". Her brother Karl", ". Her brother Karl lives"))
+    for split, example in (("train", first), ("test", first), ("test", cut), ("test", no_token), ("test", four), ("test", five)):
         examiner.see(split, example)
     found = {finding.kind: finding for finding in examiner.findings()}
-    assert found.keys() == {"cut_answers", "copied_passages"}
-    assert found["cut_answers"].message.endswith("1 of 3") and found["cut_answers"].places == ["a.json:3"]
+    assert found.keys() == {"cut_answers", "copied_passages", "long_answers"}
+    assert found["cut_answers"].message.endswith("1 of 6") and found["cut_answers"].places == ["a.json:3"]
     assert found["copied_passages"].count == 1 and found["copied_passages"].places == ["a.json:0"]
+    assert found["long_answers"].message == "answers of more than 4 tokens, which are never given: 1 of 6"
+    assert found["long_answers"].places == ["a.json:0"] and found["long_answers"].level == "warning"
 
 
 # Training
@@ -298,7 +303,8 @@ def test_scores_are_those_of_the_official_script(answer: str, gold: list[str], e
 @pytest.mark.parametrize(
     ("question", "group"),
     [("How many are there?", "how many / much"), ("どのくらいの大きさですか", "how many / much"), ("どのように作られるか", "how"),
-     ("どの町ですか", "which"), ("In what year did who go?", "what"), ("Tell me", "other")],
+     ("どの町ですか", "which"), ("何年に洗礼を受けたか", "when"), ("何世紀の町ですか", "when"), ("何年間続いたか", "how many / much"),
+     ("何時間かかるか", "how many / much"), ("何か月ですか", "how many / much"), ("何ですか", "what"), ("In what year did who go?", "what"), ("Tell me", "other")],
 )  # fmt: skip
 def test_what_a_question_asks_for(question: str, group: str) -> None:
     assert scoring._asked(question) == group

@@ -124,6 +124,7 @@ def test_the_gates_are_told_one_fact_an_episode(reader: Reader) -> None:
             told += (np.log(np.exp(inside).sum()) - inside[fact]) / 2
     assert loss.parts["answer_loss"][0].numpy() == pytest.approx(answers, rel=1e-6)
     assert loss.parts["gate_loss"][0].numpy() == pytest.approx(told, rel=1e-6)
+    assert loss.parts["gate_loss"][1].numpy() == 3, "rows that name facts"
     assert loss.total.numpy() == pytest.approx(answers + told, rel=1e-6) and loss.weight.numpy() == 4
 
 
