@@ -23,6 +23,8 @@ from nlp_tasks.errors import UserError
 from nlp_tasks.report import write_text
 
 SPLIT = Path(__file__).resolve().parent / "squadshifts_split.json"
+TRAIN = 22_071
+"""Questions of SQuADShifts to train on."""
 
 
 def key(passage: str) -> str:
@@ -55,10 +57,15 @@ def cut(data: list[dict[str, Any]], split: dict[str, list[str]]) -> dict[str, li
     return parts
 
 
+def count(data: list[dict[str, Any]]) -> int:
+    """Questions of articles."""
+    return sum(len(paragraph["qas"]) for article in data for paragraph in article["paragraphs"])
+
+
 def write(path: Path, data: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"version": "1.1", "data": data}, ensure_ascii=False))
-    print(f"{path}: {sum(len(paragraph['qas']) for article in data for paragraph in article['paragraphs']):,} questions")
+    print(f"{path}: {count(data):,} questions")
 
 
 def main() -> None:
@@ -71,6 +78,10 @@ def main() -> None:
     parts = cut(data, json.loads(SPLIT.read_text())) if options.verb == "cut" else {"": data}
     for part, kept in parts.items():
         write(options.output / f"{part}.json" if part else options.output, kept)
+        if part == "train" and count(kept) != TRAIN:
+            print(
+                f"the published scores come of {TRAIN:,} questions: Amazon, Reddit and Wikipedia, nothing else", file=sys.stderr
+            )
 
 
 if __name__ == "__main__":
