@@ -39,12 +39,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=["reviews", "tags"])
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--picture", type=Path, default=HERE.parent / "docs" / "transfer.png")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if len(options.seeds) > max(STUDENT):
+        parser.error(f"at most {max(STUDENT)} seeds")
+    return options
 
 
 def variants(options: argparse.Namespace, place: str, later: int) -> dict[str, list[str]]:
     """Settings by name; `place`: the section that says what becomes of the vectors of a file, which tuning begins after `later` steps."""
     found: dict[str, list[str]] = {"random": []}
+    if "recurrent" in place:
+        found["random, frozen"] = [f"{place}.vectors=frozen"]
     for name, path in (("own", options.own), ("GloVe", options.glove)):
         if path:
             base = [f"data.vectors={path.resolve()}", *([f"{place}.initial=vectors"] if "recurrent" in place else [])]

@@ -68,8 +68,11 @@ class Position(msgspec.Struct):
     batch: int = 0
     step: int = 0
     evaluation: int = 0
-    best: float | None = None
+    record: float | None = None
+    """The best score of an evaluation, lower is better; `best_evaluation` is when it was reached."""
     best_evaluation: int = 0
+    best: float | None = None
+    """That of the weights which are kept."""
     stopped: bool = False
     sums: Sums = msgspec.field(default_factory=Sums)
     history: list[dict[str, int | float]] = msgspec.field(default_factory=list)
@@ -292,6 +295,9 @@ class Trainer:
     def _evaluation(self, epoch: float) -> None:
         """Looks at the validation data after so many epochs, notes it in the history, keeps what is needed for choosing."""
         position = self.position
+        if not position.sums.weight:
+            raise UserError(f"nothing to learn from in {position.step:,} steps: no training example has anything that counts",
+                            "labels that the model knows, or words near each other in a line: look at the data")  # fmt: skip
         measured = self.evaluate(self.validation)
         glanced = self.crew.share_values(self._glance)
         values = measured | {f"validation_{name}": value for name, value in glanced.items()}
@@ -303,9 +309,11 @@ class Trainer:
         position.sums = Sums()
         position.evaluation += 1
         score = values[watched] if self._lower_is_better else -values[watched]
-        better = position.best is None or score < position.best or self.training.keep == "last"
+        better = position.record is None or score < position.record
         if better:
-            position.best, position.best_evaluation = score, position.evaluation
+            position.record, position.best_evaluation = score, position.evaluation
+        if better or self.training.keep == "last":
+            position.best = score
             self._save(self.checkpoints / "best.npz", model_only=True)
         if self.training.average_last > 1:
             self._save(self._recent(position.evaluation), model_only=True)

@@ -244,6 +244,14 @@ def test_patience_ends_a_training_and_the_best_weights_are_chosen(tmp_path: Path
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["chosen.npz"]
 
 
+def test_patience_counts_from_the_best_evaluation_where_the_last_weights_are_kept(tmp_path: Path) -> None:
+    trainer = make(tmp_path, epochs=9, patience=2, keep="last")
+    seen = scripted(trainer, [3.0, 2.0, 2.5, 2.0])
+    position = trainer.run()
+    assert (position.stopped, position.evaluation, position.best_evaluation) == (True, 4, 2)
+    assert_equal(chosen(trainer), seen[3])
+
+
 @pytest.mark.parametrize(("average", "keep"), [(1.9, "best"), (2.1, "best"), (2.4, "last"), (2.6, "last")])
 def test_an_average_is_chosen_where_it_is_better(tmp_path: Path, average: float, keep: str) -> None:
     trainer = make(tmp_path, epochs=2, evaluations=2, patience=0, average_last=3, keep=keep)

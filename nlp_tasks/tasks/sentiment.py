@@ -183,7 +183,7 @@ class Sentiment(Task):
             )
         for part, options in self._networks.items():
             if options.initial != "vectors":
-                check_unused(f"model.{part}", options, ("vectors", "tuned_after"), f'initial = "{options.initial}"')
+                check_unused(f"model.{part}", options, ("tuned_after",), f'initial = "{options.initial}"')
                 continue
             check_unused(f"model.{part}", options, ("vocabulary",), 'initial = "vectors"')
             if options.vectors == "frozen":

@@ -78,11 +78,12 @@ def analogies(answer: Answering, questions: Sequence[Question], lowercase: bool)
 
 
 def similarity(answer: Answering, pairs: Sequence[Pair]) -> Scores:
-    """Spearman's correlation of cosines with what people judged, over the pairs that have vectors."""
+    """Spearman's correlation of cosines with what people judged, over the pairs whose words are in the vocabulary."""
     words = list(dict.fromkeys(word for pair in pairs for word in pair.words))
     outputs = answer("serving_default", [(word,) for word in words])
     vectors = dict(zip(words, outputs["vectors"].astype(np.float64), strict=True))
-    covered = [pair for pair in pairs if all(vectors[word].any() for word in pair.words)]
+    known = dict(zip(words, outputs["known"].tolist(), strict=True))
+    covered = [pair for pair in pairs if all(known[word] for word in pair.words)]
     counts = {"similarity_pairs": len(pairs), "covered_similarity_pairs": len(covered)}
     signature = {"similarity_spearman": "unit:covered pair|cosine|interval:bootstrap1000 of pairs, ranks kept"}
     if len(covered) < 2:

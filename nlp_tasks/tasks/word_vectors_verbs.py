@@ -47,7 +47,9 @@ def _refuse_unknown(answer: Answering, words: Sequence[str]) -> None:
     every = list(scoring.vocabulary(answer))
     offered = []
     for word in words:
-        alike = difflib.get_close_matches(word, every, SPELLINGS)
+        alike = [
+            *dict.fromkeys(near for form in (word, word.lower()) for near in difflib.get_close_matches(form, every, SPELLINGS))
+        ]
         offered.append(f"{word}: did you mean {' or '.join(alike)}?" if alike else f"{word}: nothing is spelled alike")
     named = ", ".join(map(repr, words))
     raise LineError(f"{named}: not in the vocabulary of {len(every):,} words", "; ".join(offered))
@@ -60,8 +62,9 @@ def _found(words: np.ndarray, cosines: np.ndarray) -> dict[str, float]:
 def _neighbours(answer: Answering, word: str, options: Mapping[str, Any]) -> dict[str, Any]:
     outputs = answer("neighbours", [(word, options["count"])])
     found = _found(outputs["neighbours"][0], outputs["cosines"][0])
-    _refuse_unknown(answer, [] if found else [word])
-    return {"known": bool(outputs["known"][0]), "neighbours": found}
+    known = bool(outputs["known"][0])
+    _refuse_unknown(answer, [] if found or known else [word])
+    return {"known": known, "neighbours": found}
 
 
 def _analogy(answer: Answering, text: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,8 +102,11 @@ def _points(answer: Answering, text: str, options: Mapping[str, Any]) -> dict[st
         raise LineError(f"{text!r}: {len(words)} words, which are no picture", "name at least three different words")
     vectors = answer("serving_default", [(word,) for word in words])["vectors"].astype(np.float64)
     _refuse_unknown(answer, [word for word, vector in zip(words, vectors, strict=True) if not vector.any()])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    if len(np.unique(vectors.round(6), axis=0)) < 3:
+        raise LineError(f"{text!r}: fewer than three different vectors, which are no picture", "name other words, too")
     analysis = PCA(2, svd_solver="full")
-    points = analysis.fit_transform(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    points = analysis.fit_transform(vectors)
     return {"words": words, "points": points.round(6).tolist(), "explained": analysis.explained_variance_ratio_.round(4).tolist()}
 
 
@@ -128,11 +134,13 @@ def _picture(answer: Mapping[str, Any]) -> Any:
 
 
 def label_places(axes: Any, words: Sequence[str], points: np.ndarray) -> list[tuple[float, float]]:
-    """Where the centre of each label goes, in printer's points from its dot, so that labels cover neither each other nor a dot.
+    """Where the centre of each label goes, in printer's points from its dot, so that labels cover neither each other nor a dot and stay
+    in the figure.
 
     Each takes the nearest free place on a growing spiral around its dot.
     """
     dots = axes.transData.transform(points) * 72 / axes.figure.dpi
+    edge = axes.figure.bbox.size * 72 / axes.figure.dpi
     turns = np.arange(6000)
     spiral = np.stack([np.cos(2.4 * turns), np.sin(2.4 * turns)], 1)
     taken = np.concatenate([dots - 3, dots + 3], 1)  # left, bottom, right, top
@@ -141,7 +149,8 @@ def label_places(axes: Any, words: Sequence[str], points: np.ndarray) -> list[tu
         for direction, radius in zip(spiral, 4 + 2.5 * np.sqrt(turns), strict=True):
             place = direction * (size / 2 + radius)
             box = np.concatenate([dot + place - size / 2, dot + place + size / 2])
-            if not ((box[:2] < taken[:, 2:]) & (taken[:, :2] < box[2:])).all(1).any():
+            covers = ((box[:2] < taken[:, 2:]) & (taken[:, :2] < box[2:])).all(1).any()
+            if not covers and (box[:2] >= 0).all() and (box[2:] <= edge).all():
                 break
         taken = np.concatenate([taken, box[None]])
         places.append((float(place[0]), float(place[1])))

@@ -8,9 +8,9 @@ SHORTEST, LONGEST = 3, 6
 
 
 def ngram_ids(words: tf.Tensor, buckets: int) -> tf.RaggedTensor:
-    """Hashed n-grams of 3 to 6 characters of "<word>", the marked word itself left out.
+    """Hashed n-grams of 3 to 6 characters of "<word>", the marked word itself left out but where it is the only one.
 
-    Example: "né" has "<né", "né>"; "where" has "<wh", "whe", …, "here>".
+    Example: "né" has "<né", "né>"; "where" has "<wh", "whe", …, "here>"; "é" has "<é>".
 
     Args:
         words: `<string>[n]`.
@@ -22,8 +22,8 @@ def ngram_ids(words: tf.Tensor, buckets: int) -> tf.RaggedTensor:
     marked = tf.strings.join(["<", words, ">"])
     lengths = tf.strings.length(marked, unit="UTF8_CHAR")
     sizes = tf.range(SHORTEST, LONGEST + 1)
-    # Of a word of m characters, marks included, there are m - size + 1 of each size below m.
-    counts = tf.where(sizes < lengths[:, None], lengths[:, None] - sizes + 1, 0)
+    # Of a word of m characters, marks included, there are m - size + 1 of each size below m, and the one of the shortest size.
+    counts = tf.where(sizes < tf.maximum(lengths, SHORTEST + 1)[:, None], tf.maximum(0, lengths[:, None] - sizes + 1), 0)
     flat = tf.reshape(counts, [-1])
     starts = tf.ragged.range(flat).values
     each = tf.repeat(tf.tile(sizes, [tf.size(lengths)]), flat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections import Counter
@@ -106,6 +107,7 @@ def read_vectors(path: Path) -> Vectors:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, 1):
+                raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
                 cells = raw.decode("utf-8", "replace").rstrip(" \r\n").split(" ")
                 if number == 1 and len(cells) == 2 and all(cell.isdecimal() and len(cell) < 10 for cell in cells):
                     count, features = map(int, cells)
@@ -121,9 +123,9 @@ def read_vectors(path: Path) -> Vectors:
                 vectors.setdefault(word, vector)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}", "is it a whole .gz file?") from None
-    if len(vectors) + repeated < count:
+    if count and len(vectors) + repeated != count:
         raise UserError(
-            f"{path}: its first line says {count:,} words, and {len(vectors) + repeated:,} follow", "is the file cut off?"
+            f"{path}: its first line says {count:,} words, and {len(vectors) + repeated:,} follow", "is the file whole?"
         )
     if not vectors:
         raise UserError(f"{path}: no word vectors in it", "data.vectors names a file of word vectors as text (GloVe, word2vec)")
@@ -141,8 +143,8 @@ def write_vectors(path: Path, words: Sequence[str], values: np.ndarray, *, heade
     with whole(path) as bare, gzip.open(bare, "wb", 6) if path.suffix == ".gz" else nullcontext(bare) as file:
         if header:
             file.write(b"%d %d\n" % values.shape)
-        for word, vector in zip(words, values.tolist(), strict=True):
-            file.write(f"{word} {' '.join(f'{number:.6g}' for number in vector)}\n".encode())
+        for word, vector in zip(words, values, strict=True):
+            file.write(f"{word} {' '.join(f'{number:.6g}' for number in vector.tolist())}\n".encode())
 
 
 def add_vectors(vocabulary: Path, vectors: Path, counts: Counter[bytes], table: Path) -> str:

@@ -60,7 +60,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("separator", ["\t", ",", " ", ";", " , "])
-@pytest.mark.parametrize("header", ["", "Word 1\tWord 2\tHuman (mean)\n"])
+@pytest.mark.parametrize("header", ["", "Word 1\tWord 2\tHuman (mean)\n", "\n\nWord 1\tWord 2\tHuman (mean)\n"])
 def test_judged_pairs_in_the_forms_they_are_had_in(tmp_path: Path, separator: str, header: str) -> None:
     lines = [separator.join(cells) for cells in (("tiger", "cat", "7.35"), ("naïve", "view", "-1e-1"))]
     path = file(tmp_path, header + "\n".join(lines) + "\n")
@@ -77,6 +77,7 @@ def test_the_first_number_is_the_judgement(tmp_path: Path) -> None:
     [
         ("tiger\tcat\t7\ntiger\tcat\n", ":2: expected two words and a number: 'tiger\\tcat'"),
         ("tiger\tcat\t7\nword\tword\tscore\n", ":2: expected two words and a number: 'word\\tword\\tscore'"),
+        ("tiger\tcat\t7\ntiger\tcat\tnan\n", ":2: expected two words and a number: 'tiger\\tcat\\tnan'"),
         ("word\tword\tscore\n", ": no pairs in it"),
         ("", ": no pairs in it"),
     ],

@@ -283,6 +283,7 @@ REFUSED = [
     (["data.train=short.txt", "text.minimum_count=1", "data.validation=reviews.tsv", "data.test=reviews.tsv"],
      "the training text has 3 words, line ends counted, no more than a window of 3"),
     (["data.train=rare.txt"], "no word of the training text is frequent enough for a vector"),
+    (["data.train=alone.txt", "data.validation=reviews.tsv", "data.test=reviews.tsv"], "nothing to learn from in"),
     (["data.train=empty.txt"], "the training data has no rows"),
     (["data.text_column=review"], "no header line with the columns review"),
     (["data.train=reviews.tsv[:50%]"], "no file {folder}/reviews.tsv"),
@@ -301,6 +302,7 @@ def test_what_cannot_be_trained_on(
     (tmp_path / "short.txt").write_text("a b\n")
     (tmp_path / "rare.txt").write_text("".join(f"word{n} other{n}\n" for n in range(200)))
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "alone.txt").write_text("cat\ndog\nbird\n" * 40)
     outcome = call("run", "small.toml", "--strategy", "cpu", *(part for setting in settings for part in ("--set", setting)))
     assert outcome.code == 2 and "Traceback" not in outcome.err, outcome.err
     assert message.format(folder=tmp_path) in outcome.err and "\nhint: " in outcome.err

@@ -149,6 +149,8 @@ def test_words_in_lower_case_where_the_text_was(tmp_path: Path) -> None:
     model = Made(open_task(tmp_path / "resources", text={"lowercase": True}, model={"buckets": 20}))
     np.testing.assert_array_equal(model.vectors("HOUSE", "ÉTÉ"), model.vectors("house", "été"))
     assert model.answer("serving_default", [("House",)])["known"].tolist() == [True]
+    with pytest.raises(LineError, match="fewer than three different vectors"):
+        verbs._points(model.answer, "House house dog", {})
 
 
 def test_a_text_of_rare_words_is_refused(tmp_path: Path) -> None:
@@ -451,6 +453,9 @@ def test_a_word_that_is_not_known_is_told_with_its_like(made: Callable[[str], Ma
         verbs._analogy(answer, "cat qqq eveninng", {"count": 3})
     assert caught.value.message == f"'qqq', 'eveninng': not in the vocabulary of {len(WORDS)} words"
     assert caught.value.hint == "qqq: nothing is spelled alike; eveninng: did you mean evening?"
+    with pytest.raises(LineError, match="not in the vocabulary") as caught:
+        verbs._neighbours(answer, "EVENINNG", {"count": 3})
+    assert caught.value.hint == "EVENINNG: did you mean evening?"
 
 
 def test_with_subwords_every_word_has_neighbours(made: Callable[[str], Made]) -> None:
@@ -501,6 +506,8 @@ def test_labels_cover_neither_each_other_nor_a_dot(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     points = np.concatenate([draw.normal(size=(30, 2)) * 0.01, draw.normal(size=(20, 2))])
     words = [f"a${number}_long$word" if number % 3 else "i" for number in range(50)]
+    for place in (points.argmax(0), points.argmin(0)):
+        words[place[0]] = words[place[1]] = "cinematographically"
     figure = verbs._picture({"words": words, "points": points.tolist(), "explained": [0.5, 0.25]})
     renderer = figure.canvas.get_renderer()
     (axes,) = figure.axes
@@ -511,6 +518,7 @@ def test_labels_cover_neither_each_other_nor_a_dot(tmp_path: Path) -> None:
     lower, upper = texts[:, None, :2], texts[:, None, 2:]
     over = ((lower < texts[None, :, 2:]) & (texts[None, :, :2] < upper)).all(-1)
     assert not over[~np.eye(50, dtype=bool)].any()
+    assert (texts[:, :2] >= 0).all() and (texts[:, 2:] <= figure.bbox.size).all()
     dots = axes.transData.transform(points)
     assert not ((texts[:, None, :2] < dots) & (dots < texts[:, None, 2:])).all(-1).any()
     report.save_figure(figure, tmp_path / "picture.png")

@@ -69,10 +69,16 @@ def test_of_a_word_that_comes_twice_the_first_counts(tmp_path: Path) -> None:
     assert read_vectors(path).repeated == 2
 
 
-def test_a_file_that_says_more_words_than_it_has_is_refused(tmp_path: Path) -> None:
+def test_a_mark_of_byte_order_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    assert_read(file(tmp_path, "\ufeffa 1 2\nb 3 4\n"), {"a": [1, 2], "b": [3, 4]})
+    assert_read(file(tmp_path, "\ufeff2 2\na 1 2\nb 3 4\n"), {"a": [1, 2], "b": [3, 4]})
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_file_that_has_other_words_than_it_says_is_refused(tmp_path: Path, count: int) -> None:
     assert_read(file(tmp_path, "3 2\na 1 2\nb 3 4\na 5 6\n"), {"a": [1, 2], "b": [3, 4]})
-    path = file(tmp_path, "4 2\na 1 2\nb 3 4\na 5 6\n")
-    assert refusal(path) == f"{path}: its first line says 4 words, and 3 follow"
+    path = file(tmp_path, f"{count} 2\na 1 2\nb 3 4\na 5 6\n")
+    assert refusal(path) == f"{path}: its first line says {count} words, and 3 follow"
 
 
 def test_vectors_of_one_number(tmp_path: Path) -> None:
