@@ -249,8 +249,6 @@ class Trainer:
             return Loss(total, weight, parts, distribution.join([loss.state for loss in losses], rows))
 
         def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor, wished: tf.Tensor) -> Any:
-            if not training.compile:
-                batch, state = _of_any_size(batch, 2), _of_any_size(state, 1)
             computed = [gradients(*part, seed) for part in distribution.cut((batch, state), cuts)]
             loss = whole([loss for loss, _ in computed], tf.shape(batch["row"])[0])
             local = [_sum(gradients) for gradients in zip(*(gradients for _, gradients in computed), strict=True)]
@@ -270,20 +268,19 @@ class Trainer:
             return total, weight, parts, norm, wishes, loss.state, seconds
 
         def evaluate_replica(batch: dict[str, tf.Tensor], state: Any) -> Any:
-            batch, state = _of_any_size(batch, 2), _of_any_size(state, 1)
             computed = [losses(*part) for part in distribution.cut((batch, state), cuts)]
             loss = whole(computed, tf.shape(batch["row"])[0])
             return (*distribution.all_sum((loss.total, loss.weight, loss.parts)), loss.state)
 
-        @tf.function(autograph=False, reduce_retracing=True)
         def step(batch: Any, state: Any, seed: tf.Tensor, wished: tf.Tensor) -> Any:
             return strategy.run(train_replica, args=(batch, state, seed, wished))
 
-        @tf.function(autograph=False, reduce_retracing=True)
         def evaluate(batch: Any, state: Any) -> Any:
             return strategy.run(evaluate_replica, args=(batch, state))
 
-        return {"step": step, "evaluate": evaluate}
+        if training.compile:
+            return {"step": tf.function(step, autograph=False, reduce_retracing=True), "evaluate": _of_any_size(evaluate)}
+        return {"step": _of_any_size(step), "evaluate": _of_any_size(evaluate)}
 
     def _learning_rate(self, step: tf.Tensor) -> tf.Tensor:
         """Of the update after `step` `<int64>[]` others."""
@@ -468,15 +465,32 @@ class Trainer:
         return keras.callbacks.CallbackList(callbacks, model=self.model, epochs=self.training.epochs)
 
 
-def _of_any_size(nest: Any, dimensions: int) -> Any:
-    """The same tensors, whose first dimensions a graph does not know: TensorFlow makes another graph for a size that it knows, which
-    rounds otherwise, and which sizes it knows depends on the batch that a process begins with."""
+def _of_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of (batch, state, …) as one graph for rows and lengths of any number.
 
-    def forget(tensor: tf.Tensor) -> tf.Tensor:
-        kept = tensor.shape[dimensions:]
-        return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None] * (tensor.shape.rank - len(kept)) + list(kept))
+    TensorFlow makes another graph for a size that it knows, which rounds otherwise, and which sizes it knows depends on the batches that
+    a process begins with: one that goes on with a training would not give the bits of one that was never killed.
+    """
 
-    return tf.nest.map_structure(forget, nest)
+    def spec(known: int) -> Callable[[Any], Any]:
+        def relaxed(value: Any) -> Any:
+            if isinstance(value, tf.TensorSpec):
+                kept = value.shape[known:]
+                return tf.TensorSpec([None] * (value.shape.rank - len(kept)) + list(kept), value.dtype)
+            return type(value)(*map(relaxed, tf.nest.flatten(value, expand_composites=True)))  # a value for each replica
+
+        return lambda value: relaxed(tf.type_spec_from_value(value))
+
+    compiled: dict[tuple[tf.TypeSpec, ...], Any] = {}  # by dtypes: a carried state begins in float32 whatever it goes on in
+
+    def call(batch: Any, state: Any, *others: Any) -> Any:
+        signature = [tf.nest.map_structure(spec(known), value) for known, value in ((2, batch), (1, state), (0, others))]
+        key = (*tf.nest.flatten(signature),)
+        if key not in compiled:
+            compiled[key] = tf.function(function, autograph=False, input_signature=(*signature[:2], *signature[2]))
+        return compiled[key](batch, state, *others)
+
+    return call
 
 
 def build(task: Task, training: Training, strategy: tf.distribute.Strategy | None = None) -> keras.Model:

@@ -28,7 +28,7 @@ from nlp_tasks.layers.model import variables_by_name
 from nlp_tasks.recipe import Positive, Section, Share
 from nlp_tasks.run import Run
 from nlp_tasks.tasks.task import Example, Loss, Signature, Task, Verb
-from nlp_tasks.training import Trainer, load_weights, step_seed
+from nlp_tasks.training import Trainer, _of_any_size, load_weights, step_seed
 
 
 class Model(Section, frozen=True, kw_only=True):
@@ -669,3 +669,19 @@ def test_a_compiled_step_gives_the_same_losses(tmp_path: Path) -> None:
     plain, compiled = (make(tmp_path / str(compile_), compile=compile_).run().history for compile_ in (False, True))
     for one, other in zip(plain, compiled, strict=True):
         assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_step_is_one_graph_whatever_batch_a_process_begins_with() -> None:
+    seen: list[Any] = []
+
+    def step(batch: Any, state: Any, seed: tf.Tensor) -> tf.Tensor:
+        seen.append((batch["tokens"].shape.as_list(), batch["overlap"].shape.as_list(), state.shape.as_list()))
+        return tf.reduce_sum(batch["tokens"])
+
+    compiled = _of_any_size(step)
+    for rows, width in ((3, 5), (3, 7), (1, 2)):
+        batch = {"tokens": tf.ones([rows, width], tf.int32), "overlap": tf.ones([rows, width, 4])}
+        assert compiled(batch, tf.zeros([rows, 6]), tf.constant(1, tf.uint32)).numpy() == rows * width
+    assert seen == [([None, None], [None, None, 4], [None, 6])]
+    compiled(batch, tf.zeros([1, 6], tf.bfloat16), tf.constant(1, tf.uint32))
+    assert len(seen) == 2, "of other dtypes another one"

@@ -270,10 +270,12 @@ class QuestionAnswering(KnownWords):
         def both() -> Any:
             return layers.Bidirectional(layers.LSTM(options.units), layers.LSTM(options.units))
 
-        if options.kind == "bidaf":
-            made |= {"reader": both(), "attention": layers.ContextQueryAttention(), "starts": keras.layers.Dense(1),
-                     "model": layers.Stack(*(both() for _ in range(options.depth)), dropout=options.dropout),
-                     "end_reader": both(), "ends": keras.layers.Dense(1)}  # fmt: skip
+        if (
+            options.kind == "bidaf"
+        ):  # a softmax over places does not see a bias: its gradient would be rounding, which Adam takes for steps
+            pointers = {name: keras.layers.Dense(1, use_bias=False) for name in ("starts", "ends")}
+            made |= {"reader": both(), "attention": layers.ContextQueryAttention(), **pointers, "end_reader": both(),
+                     "model": layers.Stack(*(both() for _ in range(options.depth)), dropout=options.dropout)}  # fmt: skip
         else:
             depth = options.depth if options.kind == "drqa" else 1
             made |= {f"{side}_{number}": both() for side in SIDES for number in range(1, depth + 1)}
