@@ -107,17 +107,19 @@ def draw(path: Path, scores: dict[int, dict[str, list[float]]]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7.4, 4.2), layout="constrained")
     sizes = list(scores)
-    for number, name in enumerate(scores[sizes[0]]):
+    best_first = sorted(scores[sizes[-1]], key=lambda name: -statistics.mean(scores[sizes[-1]][name]))
+    for number, name in enumerate(best_first):
         means, halves = zip(*(spread([100 * value for value in scores[size][name]]) for size in sizes), strict=True)
-        axes.errorbar(sizes, means, halves, label=name, marker="o", markersize=4, capsize=3, color=f"C{number}")
+        beside = [size * 1.015 ** (number - len(best_first) / 2) for size in sizes]  # intervals that do not cover each other
+        axes.errorbar(beside, means, halves, label=name, marker="o", markersize=4, capsize=3, color=f"C{number}")
     axes.set(
         xscale="log", xlabel="labelled reviews", ylabel="test accuracy, %", xticks=sizes, xticklabels=[f"{n:,}" for n in sizes]
     )
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
 
 
