@@ -270,9 +270,8 @@ class QuestionAnswering(KnownWords):
         def both() -> Any:
             return layers.Bidirectional(layers.LSTM(options.units), layers.LSTM(options.units))
 
-        if (
-            options.kind == "bidaf"
-        ):  # a softmax over places does not see a bias: its gradient would be rounding, which Adam takes for steps
+        if options.kind == "bidaf":
+            # A softmax over places does not see a bias: its gradient would be rounding, which Adam takes for steps.
             pointers = {name: keras.layers.Dense(1, use_bias=False) for name in ("starts", "ends")}
             made |= {"reader": both(), "attention": layers.ContextQueryAttention(), **pointers, "end_reader": both(),
                      "model": layers.Stack(*(both() for _ in range(options.depth)), dropout=options.dropout)}  # fmt: skip
