@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from nlp_tasks.errors import UserError
 from nlp_tasks.text.tokenizer import Tokenizer
-from nlp_tasks.text.vocabulary import count_tokens
+from nlp_tasks.text.vocabulary import count_tokens, line_numbers
 
 EOS, UNK = "<eos>", "<unk>"
 UNKNOWN = 1
@@ -75,10 +75,7 @@ class Words(Units):
     def __init__(self, path: Path, splits: Split) -> None:
         names, counts = _read(path)
         self._splits = splits
-        file = tf.lookup.TextFileInitializer(
-            str(path), tf.string, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, delimiter="\t"
-        )
-        self._table = tf.lookup.StaticHashTable(file, default_value=UNKNOWN - 1)
+        self._table = line_numbers(path, UNKNOWN - 1)
         super().__init__(names, counts, names.index(EOS.encode()) + 1, [self._table])
 
     def split(self, texts: tf.Tensor) -> tf.RaggedTensor:

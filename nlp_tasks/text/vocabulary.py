@@ -41,6 +41,19 @@ def read_vocabulary(path: Path) -> Iterator[tuple[bytes, int]]:
         yield token, int(count)
 
 
+def line_numbers(path: Path, missing: int) -> tf.lookup.StaticHashTable:
+    """From tokens, which a tab ends, to the numbers of their lines, from 0."""
+    return tf.lookup.StaticHashTable(
+        _OfItsOwn(str(path), tf.string, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, delimiter="\t"), missing
+    )
+
+
+class _OfItsOwn(tf.lookup.TextFileInitializer):
+    """TensorFlow shares one table between all files of one name, also with one that was written anew; a table without a name is its own."""
+
+    _shared_name = ""
+
+
 class Vocabulary:
     """A saved vocabulary. `len` counts the padding and the unknown id too.
 
@@ -50,10 +63,7 @@ class Vocabulary:
 
     def __init__(self, path: Path) -> None:
         self.counts = [count for _, count in read_vocabulary(path)]
-        file = tf.lookup.TextFileInitializer(
-            str(path), tf.string, 0, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, delimiter="\t"
-        )
-        self.table = tf.lookup.StaticHashTable(file, default_value=UNKNOWN - FIRST)
+        self.table = line_numbers(path, UNKNOWN - FIRST)
 
     def __len__(self) -> int:
         return len(self.counts) + FIRST

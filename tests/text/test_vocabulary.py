@@ -37,6 +37,13 @@ def test_ids_follow_padding_and_unknown(vocabulary: Vocabulary) -> None:
     assert ids.numpy().tolist() == [[4, 2], [1, 1]]
 
 
+def test_a_file_written_anew_has_a_table_of_its_own(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    write_vocabulary(tmp_path / "vocabulary.tsv", Counter({b"b": 3}), minimum_count=1, size=10)
+    other = Vocabulary(tmp_path / "vocabulary.tsv")
+    assert other.lookup(tf.constant(["b", "the"])).numpy().tolist() == [2, 1]
+    assert vocabulary.lookup(tf.constant(["b", "the"])).numpy().tolist() == [1, 2], "the earlier one keeps its own"
+
+
 def test_ragged_tokens_keep_their_rows(vocabulary: Vocabulary) -> None:
     assert vocabulary.lookup(tf.ragged.constant([["a"], [], ["rare", "?"]], tf.string)).to_list() == [[3], [], [5, 1]]
 
