@@ -63,17 +63,14 @@ def read_similarity(path: Path) -> list[Pair]:
         UserError: missing or empty file, a line of another form: with file:line.
     """
     pairs: list[Pair] = []
-    first = True
-    for number, line in _read(path, "data.similarity names a file with two words and a number a line"):
+    for place, (number, line) in enumerate(_read(path, "data.similarity names a file with two words and a number a line")):
         cells = [cell.strip() for cell in re.split(r"[\t,;]" if re.search(r"[\t,;]", line) else " +", line)]
         score = next((number for number in map(_number, cells[2:]) if number is not None), None)
         if score is None or not cells[0] or not cells[1]:
-            if first:
-                first = False
+            if place == 0:
                 continue
             raise UserError(f"{path}:{number}: expected two words and a number: {excerpt(line)}",
                             "separate them by a tab, a comma or a space")  # fmt: skip
-        first = False
         pairs.append(Pair((cells[0], cells[1]), score))
     if not pairs:
         raise UserError(f"{path}: no pairs in it", "give lines with two words and a number")
