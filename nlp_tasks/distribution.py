@@ -20,8 +20,9 @@ from nlp_tasks.crew import Crew, cluster
 from nlp_tasks.errors import UserError
 
 NAMES = ("auto", "cpu", "gpu", "mirrored", "multi_worker")
-PACKS = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=1 << 20)
-"""Gradients are sent by the megabyte: the first ones while the last ones are computed."""
+PIECE = 1 << 20
+"""Gradients are sent by the megabyte, small ones together, large ones in pieces: gRPC stalls on messages of many megabytes, and where a
+thread is free, the first ones are sent while the last ones are computed."""
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
@@ -119,12 +120,7 @@ def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
         arguments["aggregation"] = tf.VariableAggregation.ONLY_FIRST_REPLICA
         made = following(**arguments)
 
-        def sparse_read(ids: tf.Tensor, name: str | None = None) -> tf.Tensor:
-            copies, context = strategy.experimental_local_results(made), tf.distribute.get_replica_context()
-            number = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
-            return copies[number % len(copies)].sparse_read(ids, name=name)
-
-        made.sparse_read = sparse_read
+        made.sparse_read = lambda ids, name=None: own_copy(made).sparse_read(ids, name=name)
         return made
 
     stack = ExitStack()
@@ -132,6 +128,13 @@ def scope(strategy: tf.distribute.Strategy) -> AbstractContextManager[Any]:
     if strategy.num_replicas_in_sync > 1:
         stack.enter_context(tf.variable_creator_scope(creator))
     return stack
+
+
+def own_copy(variable: tf.Variable) -> tf.Variable:
+    """The copy that the present replica has of a variable; the first one outside of replicas."""
+    copies, context = getattr(variable, "values", (variable,)), tf.distribute.get_replica_context()
+    number = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+    return copies[number % len(copies)]
 
 
 def shard(strategy: tf.distribute.Strategy, batch: Any) -> Any:
@@ -144,17 +147,18 @@ def shard(strategy: tf.distribute.Strategy, batch: Any) -> Any:
     if replicas == 1:
         return tf.nest.map_structure(tf.convert_to_tensor, batch)
 
-    def part(context: tf.distribute.experimental.ValueContext) -> Any:
+    def part(number: int) -> Any:
         def take(array: np.ndarray) -> tf.Tensor:
             array = np.asarray(array)
-            taken = array[context.replica_id_in_sync_group :: replicas]
-            return tf.convert_to_tensor(
-                np.pad(taken, [(0, -(-len(array) // replicas) - len(taken))] + [(0, 0)] * (taken.ndim - 1))
-            )
+            taken = array[number::replicas]
+            short = -(-len(array) // replicas) - len(taken)
+            return tf.convert_to_tensor(np.pad(taken, [(0, short)] + [(0, 0)] * (taken.ndim - 1)) if short else taken)
 
         return tf.nest.map_structure(take, batch)
 
-    return strategy.experimental_distribute_values_from_function(part)
+    if len(strategy.extended.worker_devices) == 1:  # its part as it is: a call of values for replicas takes milliseconds
+        return part(_first_replica(strategy))
+    return strategy.experimental_distribute_values_from_function(lambda context: part(context.replica_id_in_sync_group))
 
 
 def gather(strategy: tf.distribute.Strategy, nest: Any, rows: int) -> Any:
@@ -262,14 +266,31 @@ def all_sum(values: Any) -> Any:
         if index not in sparse:
             alike.setdefault(value.dtype, []).append(index)
     for indices in alike.values():
-        summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [flat[index] for index in indices], options=PACKS)
-        for index, value in zip(indices, summed, strict=True):
-            flat[index] = value
+        cut = {index: _pieces(flat[index]) for index in indices}
+        options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=PIECE)
+        sent = [piece for pieces in cut.values() for piece in pieces]
+        summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, sent, options=options))
+        for index, pieces in cut.items():
+            flat[index] = _joined([next(summed) for _ in pieces], flat[index].shape)
     if sparse:
         sizes = tf.cast(flat.pop(), tf.int32)
         for index, value in zip(sparse, _gathered([flat[index] for index in sparse], sizes), strict=True):
             flat[index] = value
     return tf.nest.pack_sequence_as(values, flat)
+
+
+def _pieces(value: tf.Tensor) -> list[tf.Tensor]:
+    """A large tensor in pieces."""
+    elements, most = value.shape.num_elements(), PIECE // value.dtype.size
+    if not elements or elements <= most:
+        return [value]
+    sizes = [most] * (elements // most) + [elements % most] * bool(elements % most)
+    return tf.split(tf.reshape(value, [-1]), sizes)
+
+
+def _joined(pieces: list[tf.Tensor], shape: tf.TensorShape) -> tf.Tensor:
+    """The inverse of `_pieces`."""
+    return pieces[0] if len(pieces) == 1 else tf.reshape(tf.concat(pieces, 0), shape)
 
 
 def _gathered(slices: list[tf.IndexedSlices], sizes: tf.Tensor) -> list[tf.IndexedSlices]:

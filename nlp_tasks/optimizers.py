@@ -8,8 +8,8 @@ every step. Where each step touches every row, lazy and dense are the same.
 
 The variables are plain `tf.Variable`s. One step in replica context, the last two lines from here:
 
-    gradients = replica.all_reduce("SUM", gradients), divided by the global weight
-    gradients, norm = clip_by_global_norm(gradients, max_norm)
+    gradients = replica.all_reduce("SUM", gradients)
+    gradients, norm = clip_by_global_norm(gradients, max_norm, 1 / global weight)
     optimizer.apply(gradients, schedule(step, …))
 """
 
@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import tensorflow as tf
 
+from nlp_tasks.distribution import own_copy
 from nlp_tasks.errors import UserError, nearest
 
 Given: TypeAlias = tf.Tensor | tf.IndexedSlices
@@ -60,20 +61,23 @@ def scaled(gradient: Gradient, scale: tf.Tensor) -> Gradient:
     return None if gradient is None else gradient * tf.cast(scale, gradient.dtype)
 
 
-def clip_by_global_norm(gradients: Gradients, max_norm: float | None) -> tuple[list[Gradient], tf.Tensor]:
-    """Scale all gradients by min(1, max_norm / norm), norm = √(Σ g²) (Pascanu et al. 2013, Algorithm 1).
+def clip_by_global_norm(
+    gradients: Gradients, max_norm: float | None, scale: tf.Tensor | float = 1.0
+) -> tuple[list[Gradient], tf.Tensor]:
+    """Scale all gradients by s min(1, max_norm / norm), norm = s √(Σ g²) (Pascanu et al. 2013, Algorithm 1).
 
-    Sparse gradients are deduplicated first (the norm of 3 and 3 on one row is 6, not 4.24) and returned so,
-    which spares `apply` the work. With `max_norm` None or 0 nothing is scaled. Returns the gradients, None
-    where None was given, and the norm before clipping, <float64>[]: if not finite, all values are NaN.
+    The scale s, <float>[], makes means of sums, in the pass over memory that clipping takes. Sparse gradients are deduplicated
+    first (the norm of 3 and 3 on one row is 6, not 4.24) and returned so, which spares `apply` the work. With `max_norm` None or 0
+    nothing is clipped. Returns the gradients, None where None was given, and the norm before clipping, <float64>[]: if not
+    finite, all values are NaN.
     """
     once: list[Gradient] = [deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
     values = [g.values if isinstance(g, tf.IndexedSlices) else g for g in once if g is not None]
     halves = [tf.nn.l2_loss(tf.cast(v, _wide(v.dtype))) for v in values]  # Σ v² / 2, no temporary for v²
-    norm = tf.sqrt(2.0 * tf.add_n([tf.cast(half, tf.float64) for half in halves]))
-    if not max_norm:
-        return once, norm
-    scale = tf.where(tf.math.is_finite(norm), max_norm / tf.maximum(norm, max_norm), tf.constant(math.nan, tf.float64))
+    scale = tf.cast(scale, tf.float64)
+    norm = scale * tf.sqrt(2.0 * tf.add_n([tf.cast(half, tf.float64) for half in halves]))
+    if max_norm:
+        scale *= tf.where(tf.math.is_finite(norm), max_norm / tf.maximum(norm, max_norm), tf.constant(math.nan, tf.float64))
     return [scaled(g, scale) for g in once], norm
 
 
@@ -174,6 +178,8 @@ class Optimizer:
         rate = self._multipliers[i] * tf.cast(rate, dtype)
         if self._delays[i]:
             rate *= tf.cast(step > self._delays[i], dtype)
+        if rows is None and variable.dtype == dtype and self._kernel(i, gradient, rate, step):
+            return
         change, values = self.change(tf.cast(gradient, dtype), [_read(s, rows) for s in slots], rate, step)
         weights = tf.cast(_read(variable, rows), dtype)
         if self._decays[i]:
@@ -182,6 +188,10 @@ class Optimizer:
             _write(slot, rows, value)
         # scatter_sub alone takes 1.4 times as long as gather, subtraction and scatter_update together
         _write(variable, rows, tf.cast(weights - change, variable.dtype))
+
+    def _kernel(self, i: int, gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor) -> bool:
+        """Makes a dense update in one pass over memory where TensorFlow has an op for it; whether it did."""
+        return False
 
     def _check_one_each(self, **options: Sequence[Any]) -> None:
         for name, values in options.items():
@@ -208,8 +218,8 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """θ ← θ - rate m̂ / (√v̂ + ε) (Kingma & Ba 2015, Algorithm 1).
 
-    The moments are kept as sums, m ← β₁ m + g and v ← β₂ v + g², and divided by the sums of their weights,
-    m̂ = m / (1 + β₁ + … + β₁ᵗ⁻¹): the paper's m̂ and v̂, in one pass over memory less each.
+    m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g²; m̂ = m / (1 - β₁ᵗ), v̂ = v / (1 - β₂ᵗ). The divisors go into rate and ε, as
+    at the end of the paper's section 2.
     """
 
     name = "adam"
@@ -228,12 +238,27 @@ class Adam(Optimizer):
         self._beta_1, self._beta_2, self._epsilon = beta_1, beta_2, epsilon
 
     def change(self, gradient: tf.Tensor, slots: Slots, rate: tf.Tensor, step: tf.Tensor) -> Change:
-        m = self._beta_1 * slots[0] + gradient
-        v = self._beta_2 * slots[1] + tf.square(gradient)
-        # v's divisor moves into rate and ε, as at the end of the paper's section 2
-        root = tf.sqrt(_weight_sum(self._beta_2, step))
-        rate *= tf.cast(root / _weight_sum(self._beta_1, step), rate.dtype)
-        return rate * m / (tf.sqrt(v) + tf.cast(self._epsilon * root, v.dtype)), [m, v]
+        beta_1, beta_2, rate, epsilon = self._constants(rate, step)
+        m = beta_1 * slots[0] + (1 - beta_1) * gradient
+        v = beta_2 * slots[1] + (1 - beta_2) * tf.square(gradient)
+        return rate * m / (tf.sqrt(v) + epsilon), [m, v]
+
+    def _constants(self, rate: tf.Tensor, step: tf.Tensor) -> tuple[float, float, tf.Tensor, tf.Tensor]:
+        """β₁ and β₂ as they are multiplied with, rate and ε for m and v in place of m̂ and v̂."""
+        beta_1, beta_2 = (float(rate.dtype.as_numpy_dtype(beta)) for beta in (self._beta_1, self._beta_2))
+        root = tf.sqrt(1.0 - beta_2**step)  # of float64, as the step is: 1 - βᵗ needs more than float32
+        rate *= tf.cast(root / (1.0 - beta_1**step), rate.dtype)
+        return beta_1, beta_2, rate, tf.cast(self._epsilon * root, rate.dtype)
+
+    def _kernel(self, i: int, gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor) -> bool:
+        if self._decays[i]:
+            self._trained[i].assign(self._trained[i].read_value() * (1 - rate * self._decays[i]))
+        var, m, v = (own_copy(one).handle for one in (self._trained[i], self._slots[i]["m"], self._slots[i]["v"]))
+        *betas, rate, epsilon = self._constants(rate, step)
+        beta_1, beta_2, none = (tf.constant(value, rate.dtype) for value in (*betas, 0.0))
+        tf.raw_ops.ResourceApplyAdam(var=var, m=m, v=v, beta1_power=none, beta2_power=none, lr=rate, beta1=beta_1, beta2=beta_2,
+                                     epsilon=epsilon, grad=gradient)  # fmt: skip
+        return True
 
 
 class AdamW(Adam):
@@ -290,10 +315,6 @@ def _wide(dtype: tf.DType) -> tf.DType:
 def _state(name: str, value: float, dtype: tf.DType, shape: tf.TensorShape) -> tf.Variable:
     aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
     return tf.Variable(tf.constant(value, dtype, shape), trainable=False, name=name, aggregation=aggregation)
-
-
-def _weight_sum(beta: float, step: tf.Tensor) -> tf.Tensor:
-    return (1.0 - tf.constant(beta, tf.float64) ** step) / (1.0 - beta)  # 1 - βᵗ needs more than float32
 
 
 def _read(variable: tf.Variable, rows: tf.Tensor | None) -> tf.Tensor:

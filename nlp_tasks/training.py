@@ -251,17 +251,15 @@ class Trainer:
         def train_replica(batch: dict[str, tf.Tensor], state: Any, seed: tf.Tensor, wished: tf.Tensor) -> Any:
             computed = [gradients(*part, seed) for part in distribution.cut((batch, state), cuts)]
             loss = whole([loss for loss, _ in computed], tf.shape(batch["row"])[0])
-            local = [_sum(gradients) for gradients in zip(*(gradients for _, gradients in computed), strict=True)]
-            local = [optimizers.deduplicate(g) if isinstance(g, tf.IndexedSlices) else g for g in local]
+            local = [_sum(*parts) for parts in zip(self._trained, *(gradients for _, gradients in computed), strict=True)]
             found = [index for index, gradient in enumerate(local) if gradient is not None]
             sums = (loss.total, loss.weight, loss.parts, tf.unstack(tf.cast(wished, loss.total.dtype)))
             (summed, sums), seconds = distribution.timed_sum(([local[index] for index in found], sums))
             total, weight, parts, wishes = sums
             scale = tf.ones_like(weight) if task.summed else 1 / tf.maximum(weight, tf.constant(1e-30, weight.dtype))
-            means: list[Any] = [None] * len(local)
             for index, gradient in zip(found, summed, strict=True):
-                means[index] = optimizers.scaled(gradient, scale)
-            clipped, norm = optimizers.clip_by_global_norm(means, training.clip_norm)
+                local[index] = gradient
+            clipped, norm = optimizers.clip_by_global_norm(local, training.clip_norm, scale)
             self.optimizer.apply(
                 clipped, self._learning_rate(self.optimizer.variables[f"{self.optimizer.name}/step"].read_value())
             )
@@ -481,12 +479,12 @@ def _of_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
 
         return lambda value: relaxed(tf.type_spec_from_value(value))
 
-    compiled: dict[tuple[tf.TypeSpec, ...], Any] = {}  # by dtypes: a carried state begins in float32 whatever it goes on in
+    compiled: dict[tuple[tf.DType, ...], Any] = {}  # by dtypes: a carried state begins in float32 whatever it goes on in
 
     def call(batch: Any, state: Any, *others: Any) -> Any:
-        signature = [tf.nest.map_structure(spec(known), value) for known, value in ((2, batch), (1, state), (0, others))]
-        key = (*tf.nest.flatten(signature),)
+        key = tuple(tensor.dtype for tensor in tf.nest.flatten((batch, state, others), expand_composites=True))
         if key not in compiled:
+            signature = [tf.nest.map_structure(spec(known), value) for known, value in ((2, batch), (1, state), (0, others))]
             compiled[key] = tf.function(function, autograph=False, input_signature=(*signature[:2], *signature[2]))
         return compiled[key](batch, state, *others)
 
@@ -550,14 +548,14 @@ def step_seed(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed} {step}".encode(), digest_size=4).digest(), "big")
 
 
-def _sum(gradients: Sequence[Any]) -> Any:
-    """Of one variable over the parts of a batch; sparse ones stay sparse."""
-    if len(gradients) == 1 or gradients[0] is None:
-        return gradients[0]
+def _sum(variable: tf.Variable, *gradients: Any) -> Any:
+    """Of one variable over the parts of a batch; sparse ones stay sparse, with no row twice."""
+    if gradients[0] is None:
+        return None
     if isinstance(gradients[0], tf.IndexedSlices):
-        values = tf.concat([gradient.values for gradient in gradients], 0)
-        return tf.IndexedSlices(values, tf.concat([gradient.indices for gradient in gradients], 0), gradients[0].dense_shape)
-    return tf.add_n(gradients)
+        values, indices = (tf.concat(parts, 0) for parts in zip(*((g.values, g.indices) for g in gradients), strict=True))
+        return optimizers.deduplicate(tf.IndexedSlices(values, indices, gradients[0].dense_shape))
+    return tf.ensure_shape(tf.add_n(gradients), variable.shape)  # else nothing is sent to other workers before all is there
 
 
 class _StopSignal:

@@ -245,10 +245,12 @@ def test_clipping_is_numpys() -> None:
     summed = np.zeros([9, 3])
     np.add.at(summed, rows, values)
     expected = math.sqrt((summed**2).sum() + (dense**2).sum())
-    for max_norm, scale in [(2.0, 2.0 / expected), (1e3, 1.0), (0, 1.0), (None, 1.0)]:
+    for given, max_norm, scale in [
+        (1.0, 2.0, 2.0 / expected), (1.0, 1e3, 1.0), (1.0, 0, 1.0), (1.0, None, 1.0), (0.5, None, 0.5), (0.5, 2.0, 2.0 / expected), (1e-2, 2.0, 1e-2)
+    ]:  # fmt: skip
         sparse = tf.IndexedSlices(values, rows, [9, 3])
-        clipped, norm = clip_by_global_norm([sparse, tf.constant(dense)], max_norm)
-        np.testing.assert_allclose(norm, expected, rtol=1e-6)
+        clipped, norm = clip_by_global_norm([sparse, tf.constant(dense)], max_norm, given)
+        np.testing.assert_allclose(norm, given * expected, rtol=1e-6)
         np.testing.assert_allclose(tf.convert_to_tensor(clipped[0]), scale * summed, rtol=1e-6)
         np.testing.assert_allclose(clipped[1], scale * dense, rtol=1e-6)
 

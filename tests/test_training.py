@@ -28,7 +28,7 @@ from nlp_tasks.layers.model import variables_by_name
 from nlp_tasks.recipe import Positive, Section, Share
 from nlp_tasks.run import Run
 from nlp_tasks.tasks.task import Example, Loss, Signature, Task, Verb
-from nlp_tasks.training import Trainer, _of_any_size, load_weights, step_seed
+from nlp_tasks.training import Trainer, _of_any_size, _sum, load_weights, step_seed
 
 
 class Model(Section, frozen=True, kw_only=True):
@@ -570,6 +570,27 @@ def time_of_adding_up() -> tuple[float, float]:
     return time.monotonic() - begun, float(seconds[0])
 
 
+def adding_in_pieces() -> list[Any]:
+    """How many elements each message of a sum has, and what is summed: 16 bytes a piece, the second device's numbers are twice the first's."""
+    strategy, messages = distribution.strategy("mirrored"), []
+    distribution.PIECE, kept = 16, distribution.PIECE
+
+    def replica(values: list[tf.Tensor]) -> list[tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        own = [value * tf.cast(context.replica_id_in_sync_group + 1, value.dtype) for value in values]
+        messages.append([int(piece.shape.num_elements()) for value in own for piece in distribution._pieces(value)])
+        return distribution.all_sum(own)
+
+    step = tf.function(lambda values: strategy.run(replica, args=(values,)), autograph=False)
+    values = [tf.reshape(tf.range(15.0), [3, 5]), tf.constant(7.0), tf.range(4.0), tf.zeros([0, 2])]
+    try:
+        summed = [strategy.experimental_local_results(value)[1].numpy().tolist() for value in step(values)]
+    finally:
+        distribution.PIECE = kept
+    assert summed == [(3 * value).numpy().tolist() for value in values]
+    return messages[0]
+
+
 DEVICES = """
 import json, sys
 from pathlib import Path
@@ -580,7 +601,8 @@ sys.path.insert(0, sys.argv[1])
 import test_training
 found = {precision: test_training.compare_devices(Path(sys.argv[2]), precision) for precision in ("float64", "float32")}
 print(json.dumps({**found, "shards": test_training.shard_and_gather(),
-                  "reading": test_training.kinds_of_reading(), "adding": test_training.time_of_adding_up()}))
+                  "reading": test_training.kinds_of_reading(), "pieces": test_training.adding_in_pieces(),
+                  "adding": test_training.time_of_adding_up()}))
 """
 
 
@@ -590,6 +612,23 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-c", DEVICES, *place], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_large_gradients_are_sent_in_pieces(devices: dict[str, Any]) -> None:
+    assert devices["pieces"] == [4, 4, 4, 3, 1, 4, 0]
+
+
+def test_gradients_have_the_shape_of_their_variable_before_they_are_there() -> None:
+    """TensorFlow sends all gradients as one message, at the end, where it does not know how large one will be."""
+    variable = tf.Variable(tf.zeros([3, 4]))
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([None, None])])
+    def summed(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+        both = _sum(variable, first, second)
+        assert both.shape == [3, 4] and _sum(variable, first).shape == [3, 4]
+        return both
+
+    assert summed(tf.ones([3, 4]), tf.ones([3, 4])).numpy().tolist() == [[2.0] * 4] * 3
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-9), ("float32", 1e-6)])

@@ -88,10 +88,11 @@ class FullSoftmax(keras.layers.Layer):
             return losses
         # (1 - ε) (Z - s_target) + ε (Z - mean s) = Z - s_target + ε (s_target - mean s), whose last term needs no logits.
         table, bias = self.table, self.bias.value
-        mean = tf.linalg.matvec(hidden, tf.cast(tf.reduce_mean(table[1:], 0), hidden.dtype))
+        alike = tf.constant([0.0] + [1 / (self.size - 1)] * (self.size - 1), bias.dtype)  # a product: its gradient is one pass
+        mean = tf.linalg.matvec(hidden, tf.cast(tf.linalg.matvec(table, alike, transpose_a=True), hidden.dtype))
         own = tf.reduce_sum(hidden * tf.cast(tf.gather(table, targets), hidden.dtype), -1)
         own, mean = (tf.cast(part, bias.dtype) for part in (own, mean))
-        return losses + self.smoothing * (own + tf.gather(bias, targets) - mean - tf.reduce_mean(bias[1:]))
+        return losses + self.smoothing * (own + tf.gather(bias, targets) - mean - tf.tensordot(alike, bias, 1))
 
     def _cross_entropy(self, hidden: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, self._logits(hidden))
