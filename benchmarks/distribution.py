@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from nlp_tasks import recipe, tasks
+from nlp_tasks import machine, recipe, tasks
 from nlp_tasks.report import table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -97,7 +97,8 @@ def turn(options: argparse.Namespace, folder: Path, workers: bool) -> list[dict[
         verb = ["launch", "--workers", "2", "--only-train"] if workers else ["train", "--strategy", "cpu"]
         pinned = ["taskset", "--cpu-list", ",".join(cores) if workers else core]
         log = (folder / f"{name}.log").open("wb")
-        processes.append(subprocess.Popen([*pinned, *PROGRAM, *verb, *common, "--name", name], stdout=log, stderr=log))
+        command = [*pinned, *PROGRAM, *verb, *common, "--name", name]
+        processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=machine.given()))
         log.close()
     try:
         return measured(folders, processes, before, options.seconds)

@@ -9,16 +9,17 @@ import json
 import math
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nlp_tasks import __version__, recipe, tasks
+from nlp_tasks.crew import SHORTEST_SILENCE
 from nlp_tasks.data.rows import chunks
 from nlp_tasks.errors import LineError, UserError
 
@@ -207,7 +208,7 @@ _seconds = functools.partial(click.FloatRange, min_open=True)
 @click.option(
     "--deadline", type=_seconds(0), default=120.0, show_default=True, help="Seconds that workers wait for each other at first."
 )
-@click.option("--silence", type=_seconds(0), default=30.0, show_default=True,
+@click.option("--silence", type=click.FloatRange(SHORTEST_SILENCE), default=30.0, show_default=True,
               help="Seconds without a sign of life after which a worker counts as frozen.")  # fmt: skip
 def launch(recipe_name: str, strategy: str, **options: Any) -> None:
     """Run a recipe as several workers on this machine, as one would on several machines.
@@ -234,10 +235,15 @@ def launch(recipe_name: str, strategy: str, **options: Any) -> None:
             ]
     folder = Path(options["run_dir"]) / name
     logs = folder.with_name(f"{name}.workers")
+    made = [path for path in (logs, *logs.parents) if not path.exists()]
     begun = folder / "identity.json"
     code = Launcher(arguments, workers, logs, restarts=restarts, deadline=deadline, silence=silence, begun=begun).run()
     if code == 2 and not folder.exists():  # refused before anything was begun
-        shutil.rmtree(logs, ignore_errors=True)
+        for index in range(workers):
+            (logs / f"{index}.log").unlink(missing_ok=True)
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
     raise click.exceptions.Exit(code)
 
 

@@ -29,6 +29,8 @@ LOST = 75
 """Exit code of a worker that ends because another one is gone (EX_TEMPFAIL): nothing is wrong with itself."""
 PULSE = 1.0
 """Seconds between two signs of life."""
+SHORTEST_SILENCE = 4 * PULSE
+"""Less than that is no sign that a worker froze: TensorFlow alone can keep one from saying anything for longer than a pulse."""
 GREETING = 1 << 20
 """No frame of a meeting is longer: whoever sends more is none of ours."""
 LONGER = "to wait longer: launch --deadline SECONDS, or NLP_TASKS_DEADLINE"
@@ -112,6 +114,23 @@ def _is_here(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _connect(address: str, until: float) -> socket.socket:
+    """A connection, tried for again until then; raises the OSError of the last time."""
+    while True:
+        try:
+            return socket.create_connection(_place(address), timeout=max(0.01, min(5, until - time.monotonic())))
+        except OSError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.2)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return error.strerror or str(error) or "it ends the connection"
 
 
 def _is_closed(connection: socket.socket) -> bool:
@@ -234,41 +253,53 @@ class Crew:
                 found[-1] = connection
             if index not in found:
                 found[index], who[index] = connection, name
-        for index, connection in [*found.items()]:
+        refused = refused or self._unreachable(until, seconds)
+        gone = None
+        for index, connection in found.items():
             try:
                 _say(connection, _MESSAGE, msgspec.json.encode([refused.message, refused.hint] if refused else []))
             except OSError:
-                refused = refused or UserError(
-                    f"{self._named(index)} went away before all workers were there", "look into what it said"
-                )
+                gone = gone or self._named(index)
+        if not refused and not gone:
+            return found
+        for connection in found.values():
+            connection.close()
         if refused:
-            for connection in found.values():
-                connection.close()
             raise refused
-        return found
+        end_lost(f"{gone} went away before all workers were there")
+
+    def _unreachable(self, until: float, seconds: float) -> UserError | None:
+        """All are there and listen: which cannot be reached at the address that the others have of it? TensorFlow would not say."""
+        until = max(until, time.monotonic() + PULSE / 2)  # the others wait a pulse longer
+        for index in range(1, self.size):
+            try:
+                _connect(self.addresses[index], until).close()
+            except OSError as error:
+                return UserError(
+                    f"{self._named(index)} is there, but cannot be reached at this address for {seconds:g} seconds: {_reason(error)}",
+                    "give it the address of its own machine in TF_CONFIG, and open that port between the machines",
+                )
+        return None
 
     def _reach_chief(self, until: float, seconds: float) -> dict[int, socket.socket]:
         """The other workers' side: the connection to the chief."""
         hint = f"is it started, and can this machine reach it? {LONGER}"
+        ours = {"index": self.index, "addresses": self.addresses, "host": socket.gethostname(), "process": os.getpid()}
+        connection = None
         while True:
             try:
-                connection = socket.create_connection(
-                    _place(self.addresses[0]), timeout=max(0.01, min(5, until - time.monotonic()))
-                )
+                connection = _connect(self.addresses[0], until)
+                connection.settimeout(seconds + PULSE)  # the chief's own deadline comes first, though it may have begun just now
+                _say(connection, _MESSAGE, msgspec.json.encode(ours))
+                _, content = _hear(connection, GREETING)
                 break
-            except OSError as error:
+            except OSError as error:  # a chief that died may be started again
+                if connection:
+                    connection.close()
                 if time.monotonic() >= until:
-                    reason = error.strerror or str(error)
+                    reason = _reason(error)
                     raise UserError(f"cannot reach {self._named(0)} for {seconds:g} seconds: {reason}", hint) from None
                 time.sleep(0.2)
-        connection.settimeout(seconds + PULSE)  # the chief's own deadline comes first, though it may have begun to wait just now
-        ours = {"index": self.index, "addresses": self.addresses, "host": socket.gethostname(), "process": os.getpid()}
-        try:
-            _say(connection, _MESSAGE, msgspec.json.encode(ours))
-            _, content = _hear(connection, GREETING)
-        except OSError:
-            connection.close()
-            raise UserError(f"{self._named(0)} went away before all workers were there", hint) from None
         refused = json.loads(content)
         if refused:
             connection.close()

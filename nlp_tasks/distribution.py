@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_tasks import machine
-from nlp_tasks.crew import Crew, cluster
+from nlp_tasks.crew import SHORTEST_SILENCE, Crew, cluster
 from nlp_tasks.errors import UserError
 
 NAMES = ("auto", "cpu", "gpu", "mirrored", "multi_worker")
@@ -83,7 +83,7 @@ def crew_of(name: str) -> Crew:
     if not config:
         raise UserError("--strategy multi_worker: TF_CONFIG is not set",
                         "set it on each worker, or let `nlp-tasks launch --workers N` do it on this machine")  # fmt: skip
-    return Crew(cluster(config), _seconds("NLP_TASKS_SILENCE", 30.0))
+    return Crew(cluster(config), _seconds("NLP_TASKS_SILENCE", 30.0, SHORTEST_SILENCE))
 
 
 def deadline() -> float:
@@ -91,7 +91,7 @@ def deadline() -> float:
     return _seconds("NLP_TASKS_DEADLINE", 300.0)
 
 
-def _seconds(variable: str, default: float) -> float:
+def _seconds(variable: str, default: float, least: float = 0.0) -> float:
     text = os.environ.get(variable, "")
     try:
         seconds = float(text) if text else default
@@ -99,6 +99,8 @@ def _seconds(variable: str, default: float) -> float:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise UserError(f"{variable}={text}: not a number of seconds", f"e.g. {variable}={default:g}")
+    if seconds < least:
+        raise UserError(f"{variable}={text}: at least {least:g} seconds", f"e.g. {variable}={default:g}")
     return seconds
 
 

@@ -49,6 +49,7 @@ class Launcher:
         self._restarts, self._deadline, self._silence = restarts, deadline, silence
         self._begun, self._before = begun, _written(begun)
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._teller: threading.Thread | None = None
         self._asked = 0
         """The signal that asked this launcher to stop, if one did."""
 
@@ -57,6 +58,8 @@ class Launcher:
         self._logs.mkdir(parents=True, exist_ok=True)
         for attempt in range(self._restarts + 1):
             code, reason = self._attempt(first=attempt == 0)
+            if self._asked:
+                return 128 + signal.SIGINT if code else 0
             if reason is None:
                 return code
             if _written(self._begun) != self._before:
@@ -72,22 +75,28 @@ class Launcher:
     def _attempt(self, *, first: bool) -> tuple[int, str | None]:
         """All workers from their start to their end: the exit code, and who died of what where a restart may help."""
         with _signals(self._stop), contextlib.ExitStack() as files:
-            teller = self._start(first, files)
             try:
+                self._start(first, files)
+                if self._asked:  # while there was nobody yet to tell
+                    self._stop(self._asked, None)
                 return self._wait()
             finally:
                 self._end(signal.SIGTERM, GRACE if self._asked else 0)
-                teller.join(GRACE)
+                if self._teller:
+                    self._teller.join(GRACE)
 
-    def _start(self, first: bool, files: contextlib.ExitStack) -> threading.Thread:
+    def _start(self, first: bool, files: contextlib.ExitStack) -> None:
         places = [f"127.0.0.1:{port}" for port in free_ports(self._count)]
-        self._workers = []
+        self._workers, self._teller = [], None
+        every = gpus()
         for index, cores in enumerate(shares(self._count)):
             log = files.enter_context((self._logs / f"{index}.log").open("wb" if first else "ab"))
-            environment = os.environ | {
+            environment = machine.given() | {
                 "TF_CONFIG": json.dumps({"cluster": {"worker": places}, "task": {"type": "worker", "index": index}}),
                 "NLP_TASKS_DEADLINE": f"{self._deadline:g}", "NLP_TASKS_SILENCE": f"{self._silence:g}",
             }  # fmt: skip
+            if every:
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(every[index :: self._count])
             chief = index == 0
             self._workers.append(subprocess.Popen(
                 self._command, env=environment,
@@ -96,9 +105,8 @@ class Launcher:
                 preexec_fn=_prepared(cores),
             ))  # fmt: skip
             if chief:
-                teller = threading.Thread(target=_tee, args=(self._workers[0].stderr, log), daemon=True)
-                teller.start()
-        return teller
+                self._teller = threading.Thread(target=_tee, args=(self._workers[0].stderr, log), daemon=True)
+                self._teller.start()
 
     def _wait(self) -> tuple[int, str | None]:
         """Until all have ended, or one has ended badly, or stands still. (From TensorFlow's start on workers notice that themselves.)"""
@@ -122,15 +130,13 @@ class Launcher:
         while time.monotonic() < until and any(worker.poll() is None for worker in self._workers):
             time.sleep(0.05)
         ended = {index: worker.poll() for index, worker in enumerate(self._workers)}
-        if self._asked:
-            return 128 + signal.SIGINT, None
+        for index, code in ended.items():  # first: what the others then say, and whatever code they end with, comes of that
+            if code is not None and code < 0:
+                return 1, f"worker {index} was killed by {signal.Signals(-code).name}"
         for index, code in ended.items():
             if code in (2, 130):
                 self._show(index)
                 return code, None
-        for index, code in ended.items():
-            if code is not None and code < 0:
-                return 1, f"worker {index} was killed by {signal.Signals(-code).name}"
         for index, code in ended.items():
             if code not in (None, 0, LOST):
                 self._show(index)
@@ -198,11 +204,23 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in held]
 
 
+def gpus() -> list[str]:
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them; where it is set, those alone."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    found = Path("/proc/driver/nvidia/gpus")
+    return [str(number) for number in range(len(list(found.iterdir())))] if found.is_dir() else []
+
+
 def check(workers: int) -> None:
-    """Refuses more workers than this machine has cores for several times over: a slip of the finger."""
+    """Refuses more workers than this machine has cores for several times over, a slip of the finger; or than it has GPUs."""
     most = 8 * machine.cores()
     if workers > most:
         raise UserError(f"--workers {workers}: this machine has {machine.cores()} cores", f"start at most {most} workers here")
+    if 0 < len(gpus()) < workers:
+        raise UserError(f"--workers {workers}: GPUs of this machine: {len(gpus())}, and workers do not share one",
+                        "start no more workers than GPUs, or set CUDA_VISIBLE_DEVICES=-1 to train on the cores")  # fmt: skip
 
 
 def _prepared(cores: set[int]) -> Callable[[], None]:
@@ -223,8 +241,9 @@ def _tee(source: BinaryIO, log: BinaryIO) -> None:
         for line in source:
             log.write(line)
             log.flush()
-            sys.stderr.write(line.decode(errors="replace"))
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):  # nobody looks any more; the chief goes on
+                sys.stderr.write(line.decode(errors="replace"))
+                sys.stderr.flush()
 
 
 @contextlib.contextmanager

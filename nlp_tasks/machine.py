@@ -12,6 +12,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_decided: set[str] = set()
+"""Variables that `prepare` has set, and nobody before."""
+
 PARTS = 4
 """Above this many cores, cores join to give an op more threads: with many more parts, the matrix products of each get too small."""
 
@@ -22,10 +25,18 @@ def prepare() -> None:
     oneDNN is on. The threads of one op (TF_NUM_INTRAOP_THREADS) are few, one on fewer than eight cores: the many small matrix products of
     recurrent networks do not share well, so that a batch is computed in as many parts side by side as there are cores (`parts`).
     """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, cores() // PARTS)))
+    decided = {
+        "TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow",
+        "TF_NUM_INTRAOP_THREADS": str(max(1, cores() // PARTS)),
+    }  # fmt: skip
+    for name in decided.keys() - os.environ.keys():
+        os.environ[name] = decided[name]
+        _decided.add(name)
+
+
+def given() -> dict[str, str]:
+    """The environment without what `prepare` decided: for a process on other cores, which decides for itself."""
+    return {name: value for name, value in os.environ.items() if name not in _decided}
 
 
 def cores() -> int:

@@ -77,7 +77,7 @@ class Run:
 
     def train(self) -> None:
         """Everything up to the chosen weights."""
-        with self._met() as crew:
+        with self._met("train") as crew:
             strategy = self._devices()
             if not crew.chief:
                 self._assist(crew, strategy)
@@ -108,7 +108,7 @@ class Run:
     def run(self) -> dict[str, Any] | None:
         """All stages that are not done; returns the content of scores.json. A worker that is not the chief only trains: None."""
         finished = self.folder / "scores.json"
-        with self._met() as crew:
+        with self._met("run") as crew:
             if crew.share_values(self._finished):
                 if not crew.chief:
                     return None
@@ -137,12 +137,12 @@ class Run:
         return not self._restart and all((self.folder / name).exists() for name in names) and self._exported()
 
     @contextmanager
-    def _met(self) -> Iterator[Crew]:
+    def _met(self, verb: str) -> Iterator[Crew]:
         """The workers of this run, who have found out that they run the same thing; alone on one machine."""
         with distribution.crew_of(self._strategy) as crew:
             if crew.size > 1:
                 tell(f"waiting for {crew.size} workers")
-                crew.meet(self._facts(), distribution.deadline())
+                crew.meet({"the command": verb, **self._facts()}, distribution.deadline())
             try:
                 yield crew
                 crew.share()  # TensorFlow complains where a worker leaves while another goes on: they leave when the chief is done
@@ -152,7 +152,11 @@ class Run:
 
     def _facts(self) -> dict[str, str]:
         """What has to be the same on all workers."""
-        ours = {"nlp-tasks": __version__, "the data": self.splits.fingerprint(), "oneDNN": os.environ["TF_ENABLE_ONEDNN_OPTS"]}
+        ours = {
+            "nlp-tasks": " ".join(filter(None, (__version__, commit()))),
+            "the data": self.splits.fingerprint(),
+            "oneDNN": os.environ["TF_ENABLE_ONEDNN_OPTS"],
+        }
         return {**self.recipe.settings(), **versions(), **ours}
 
     def _devices(self) -> tf.distribute.Strategy:
@@ -225,6 +229,7 @@ class Run:
         lock.truncate()
         lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
         lock.flush()
+        os.fsync(lock.fileno())  # workers on other machines know by this whether they see the same folder
 
     def _clear(self) -> None:
         # What makes it a run folder goes last: killed in between, it still is one.

@@ -117,6 +117,8 @@ class Trainer:
         self.steps_per_epoch = len(first)
         self.padding_share = padding_share(self._lengths[id(train)], first)
         self.position = Position()
+        self._before = Position()
+        """Where this process began, maybe on more or fewer devices than those before it."""
         self._state: Any = ()
         self._functions = self._compiled()
         self._glance = task.glance(self.model, glanced) if self.crew.chief else dict
@@ -154,6 +156,7 @@ class Trainer:
             return self.position
         if begun:
             self.position = self._restore(last)
+            self._before = msgspec.structs.replace(self.position)
             tell(f"resuming at epoch {self.position.epoch + 1}, step {self.position.step:,}")
         self._write_history()
         self._callbacks.on_train_begin()
@@ -392,13 +395,14 @@ class Trainer:
                 )
 
     def _note(self) -> str:
-        position = self.position
-        rate = position.tokens / position.seconds if position.seconds else 0.0
+        position, before = self.position, self._before
+        seconds = position.seconds - before.seconds
+        rate = (position.tokens - before.tokens) / seconds if seconds else 0.0
         means = position.sums.means()
         loss = f"loss {means['loss']:.4f}  " if position.sums.weight else ""
         crew = ""
         if self.crew.size > 1:
-            share = position.reducing / position.seconds if position.seconds else 0.0
+            share = (position.reducing - before.reducing) / seconds if seconds else 0.0
             crew = f" by {self.crew.size} workers, {rate / self.crew.size:,.0f} each, {share:.0%} of the time to add up gradients"
         return f"{loss}{rate:,.0f} tokens/s{crew}  padding {self.padding_share:.0%}"
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -90,7 +90,10 @@ def start(ends: list[str]) -> Iterator[Start]:
 
             return pool.submit(worker)
 
-        started.addresses = addresses  # type: ignore[attr-defined]
+        def listen(index: int) -> socket.socket:
+            return socket.create_server(crew._place(addresses[index]))
+
+        started.addresses, started.listen = addresses, listen  # type: ignore[attr-defined]
         yield started
 
 
@@ -205,17 +208,53 @@ def test_a_worker_that_is_gone_when_all_are_there_is_named(start: Start, monkeyp
             raise BrokenPipeError
         say(connection, kind, content)
 
+    class Ended(Exception):
+        pass
+
+    def end(reason: str) -> NoReturn:
+        raise Ended(reason)
+
     monkeypatch.setattr(crew, "_say", broken)
+    monkeypatch.setattr(crew, "end_lost", end)
+    futures = [start(index, lambda ours: ours.meet({}, 2)) for index in (0, 1, 2)]
+    with pytest.raises(Ended, match=r"worker [12] \(.*\) went away before all workers were there"):
+        futures[0].result(20)
+    for future in futures[1:]:
+        with pytest.raises(UserError, match="cannot reach worker 0 "):
+            future.result(20)
+
+
+def test_a_chief_that_died_while_all_met_may_be_started_again(start: Start) -> None:
+    """A worker that has greeted it does not take its end for an answer."""
+    dying = start.listen(0)  # type: ignore[attr-defined]
+    others = [start(index, lambda ours: ours.meet({}, 10)) for index in (1, 2)]
+    for _ in others:
+        connection, _ = dying.accept()
+        assert crew._greeting(connection)
+        connection.close()
+    dying.close()
+    chief = start(0, lambda ours: ours.meet({}, 10))
+    assert [future.result(20) for future in (chief, *others)] == [None] * 3
+
+
+def test_a_worker_at_another_address_than_the_others_think_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    listen = Crew._listen
+
+    def elsewhere(ours: Crew) -> socket.socket:
+        listening = listen(ours)
+        if ours.index == 2:
+            listening.close()
+        return listening
 
     def work(ours: Crew) -> str:
         with pytest.raises(UserError) as refused:
-            ours.meet({}, 10)
+            ours.meet({}, 1.5)
         return refused.value.message
 
-    told = together(start, work)
-    assert told[1].startswith(("worker 1 (", "worker 2 (")) and all(
-        "went away before all workers were there" in message for message in told
-    )
+    monkeypatch.setattr(Crew, "_listen", elsewhere)
+    messages = together(start, work)
+    expected = f"worker 2 ({start.addresses[2]}) is there, but cannot be reached at this address for 1.5 seconds: "  # type: ignore[attr-defined]
+    assert len(set(messages)) == 1 and messages[0].startswith(expected), messages
 
 
 def test_a_port_in_use_is_refused(start: Start) -> None:

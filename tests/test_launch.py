@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nlp_tasks import launch
+from nlp_tasks import launch, machine
 from nlp_tasks.crew import LOST
+from nlp_tasks.errors import UserError
 from nlp_tasks.launch import Launcher, free_ports, shares
 
 BEGIN = """
@@ -62,13 +63,14 @@ def test_a_worker_that_is_killed_is_named(capfd: pytest.CaptureFixture[str]) -> 
     assert "worker 1 was killed by SIGKILL; all are stopped" in capfd.readouterr().err
 
 
-def test_a_worker_that_froze_is_the_one_that_is_left(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_that_froze_is_the_one_that_is_left(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "SETTLE", 2.0)
     begun = time.monotonic()
     code = run(
         f"""
         if index == 2:
             os.kill(os.getpid(), signal.SIGSTOP)
-        time.sleep(0.3)
+        time.sleep(0.1)
         sys.exit({LOST})
     """,
         workers=3,
@@ -89,6 +91,21 @@ def test_a_worker_that_is_stopped_before_anyone_could_notice(capfd: pytest.Captu
     )
     assert code == 1 and 1 < time.monotonic() - begun < 20
     assert "worker 1 froze: stopped for 1 seconds; all are stopped" in capfd.readouterr().err
+
+
+def test_a_worker_that_is_killed_is_named_whatever_the_others_say(capfd: pytest.CaptureFixture[str]) -> None:
+    """Before all have met, the others take the dead one's silence for a user's error."""
+    script = """
+        if index == 1:
+            started()
+            if count == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        elif count == 0:
+            time.sleep(0.3)
+            sys.exit(2)
+    """
+    assert run(script, restarts=1) == 0
+    assert "worker 1 was killed by SIGKILL; all workers start again" in capfd.readouterr().err
 
 
 def test_a_run_is_forgotten_once() -> None:
@@ -177,6 +194,94 @@ def test_stopping_is_handed_on_and_nobody_is_left(number: signal.Signals) -> Non
     assert run(script, restarts=2) == 130
     asking.join()
     assert Path(f"stopped 0 {int(number)}").exists() and Path(f"stopped 1 {int(number)}").exists()
+
+
+def test_who_stops_a_hanging_run_gets_no_restart(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "GRACE", 2.0)
+    script = """
+        started()
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        time.sleep(30)
+    """
+
+    def ask() -> None:
+        until = time.monotonic() + 10
+        while time.monotonic() < until and not Path("starts").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert run(script, restarts=2, silence=0.3) == 130
+    asking.join()
+    assert Path("starts").read_text() in (".", "..") and "start again" not in capfd.readouterr().err
+
+
+def test_who_stops_before_anybody_runs_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = launch.shares
+
+    def interrupted(workers: int) -> list[set[int]]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return begin(workers)
+
+    monkeypatch.setattr(launch, "shares", interrupted)
+    begun = time.monotonic()
+    assert run("time.sleep(30)", restarts=2) == 130 and time.monotonic() - begun < 20
+
+
+def test_nobody_is_left_where_a_worker_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen, started = launch.subprocess.Popen, []
+
+    def first_alone(*arguments: object, **options: object) -> object:
+        if started:
+            raise OSError("no more processes")
+        started.append(popen(*arguments, **options))  # type: ignore[call-overload]
+        return started[0]
+
+    monkeypatch.setattr(launch.subprocess, "Popen", first_alone)
+    with pytest.raises(OSError, match="no more processes"):
+        run("time.sleep(30)")
+    assert started[0].poll() is not None
+
+
+def test_the_chief_goes_on_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    code = run("""
+        for number in range(3):
+            print("line", number, file=sys.stderr, flush=True)
+            time.sleep(0.1)
+    """)
+    assert code == 0 and Path("logs/0.log").read_text() == "line 0\nline 1\nline 2\n"
+
+
+def test_workers_decide_their_threads_by_their_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+        open(f"{index}", "w").write(os.environ.get("TF_NUM_INTRAOP_THREADS", "none") + os.environ["KERAS_BACKEND"])
+    """
+    monkeypatch.setattr(machine, "_decided", {"TF_NUM_INTRAOP_THREADS"})
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "16")
+    monkeypatch.setenv("KERAS_BACKEND", "given")
+    assert run(script) == 0
+    assert Path("0").read_text() == Path("1").read_text() == "nonegiven"
+
+
+def test_gpus_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+        open(f"{index}", "w").write(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
+    """
+    for named, first, second in (("4,5,7", "4,7", "5"), ("-1", "-1", "-1"), ("", "", "")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert run(script) == 0
+        assert (Path("0").read_text(), Path("1").read_text()) == (first, second)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UserError, match="--workers 2: GPUs of this machine: 1"):
+        launch.check(2)
 
 
 def test_cores_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:

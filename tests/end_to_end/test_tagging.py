@@ -18,7 +18,7 @@ from nlp_tasks import inference
 
 if TYPE_CHECKING:
     from tests.conftest import Place
-    from tests.end_to_end.conftest import Call
+    from tests.end_to_end.conftest import Call, TwoDevices
 
 SMALL = """
 [model]
@@ -141,10 +141,8 @@ def treebank(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return finish(folder, TREEBANK)
 
 
-@pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The same for names in a column file."""
-    folder, draw = tmp_path_factory.mktemp("names"), random.Random(0)
+def write_columns(folder: Path) -> None:
+    draw = random.Random(0)
     people, places = [["Anna", "Lee"], ["Bob"], ["Zoe"]], [["New", "York"], ["Paris"], ["Rome"]]
     for split, count in {"train": 60, "dev": 15, "test": 20}.items():
         text = "-DOCSTART- -X- O\n\n"
@@ -154,7 +152,29 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Made:
             tags = [*["B-PER", "I-PER"][: len(person)], "O", *["B-LOC", "I-LOC"][: len(place)], "O"]
             text += "".join(f"{word} X {tag}\n" for word, tag in zip(words, tags, strict=True)) + "\n"
         (folder / f"{split}.conll").write_text(text)
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The same for names in a column file."""
+    folder = tmp_path_factory.mktemp("names")
+    write_columns(folder)
     return finish(folder, NAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "output"), [("treebank", "softmax"), ("names", "crf")])
+def test_two_devices_give_the_weights_of_one(tmp_path: Path, two_devices: TwoDevices, kind: str, output: str) -> None:
+    """With batches of 59 sentences and of one, so that a device gets no sentence at all."""
+    if kind == "treebank":
+        write_treebank(tmp_path)
+    else:
+        write_columns(tmp_path)
+    (tmp_path / "small.toml").write_text((TREEBANK if kind == "treebank" else NAMES).format(folder=tmp_path))
+    settings = ("training.batch_rows=59", "training.buckets=1", "training.clip_norm=0.1", f'model.output="{output}"')
+    differences = two_devices(tmp_path / "small.toml", *settings)
+    worst = max(differences, key=lambda name: differences[name])
+    assert len(differences) > 8 and differences[worst] <= 1e-9, (worst, differences[worst])
 
 
 # A run

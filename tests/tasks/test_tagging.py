@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_tasks import distribution, export, inference, machine, scores
+from nlp_tasks import export, inference, machine, scores
 from nlp_tasks.data import spans
 from nlp_tasks.data.rows import Counts, Row, Where
 from nlp_tasks.data.spans import Span
@@ -772,41 +772,6 @@ def test_a_resume_is_exact(
     for name, value in weights(made).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     assert (tmp_path / "history.csv").read_bytes() == (undisturbed[0].folder / "history.csv").read_bytes()
-
-
-def compare_devices(folder: Path) -> dict[str, float]:
-    """The largest difference of any number after training on one and on two devices; called in a process that has two."""
-    found = []
-    for name, strategy in (("one", tf.distribute.get_strategy()), ("two", distribution.strategy("mirrored"))):
-        made = trainer(folder / name, strategy=strategy, clip_norm=0.1, epochs=1, **RESUMED)
-        history = made.run().history
-        numbers = {f"{row['step']} {key}": value for row in history for key, value in row.items()}
-        found.append(numbers | {key: value.numpy() for key, value in made.optimizer.variables.items()} | weights(made))
-        assert made.strategy.num_replicas_in_sync == 1 + (name == "two")
-    assert found[0].keys() == found[1].keys()
-    return {name: float(np.abs(found[1][name] - value).max()) for name, value in found[0].items()}
-
-
-DEVICES = """
-import json, sys
-from pathlib import Path
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-sys.path.insert(0, sys.argv[1])
-import test_tagging
-print(json.dumps(test_tagging.compare_devices(Path(sys.argv[2]))))
-"""
-
-
-@pytest.mark.slow
-def test_two_devices_are_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DEVICES, str(Path(__file__).parent), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr
-    differences = json.loads(done.stdout.splitlines()[-1])
-    worst = max(differences, key=lambda name: differences[name])
-    assert len(differences) > 40 and differences[worst] <= 1e-9, (worst, differences[worst])
 
 
 # Baselines
