@@ -7,6 +7,7 @@ that died or froze. Frames are a kind (one byte), a length (eight bytes, big-end
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -116,13 +117,13 @@ def _is_here(address: str) -> bool:
     return True
 
 
-def _connect(address: str, until: float) -> socket.socket:
-    """A connection, tried for again until then; raises the OSError of the last time."""
+def _connect(address: str, until: float, vain: Callable[[], bool] = lambda: False) -> socket.socket:
+    """A connection, tried for again until then, or until that is in vain; raises the OSError of the last time."""
     while True:
         try:
             return socket.create_connection(_place(address), timeout=max(0.01, min(5, until - time.monotonic())))
         except OSError:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or vain():
                 raise
             time.sleep(0.2)
 
@@ -228,7 +229,10 @@ class Crew:
         while not refused:
             drop_dead()
             if len(found) == self.size - 1:
-                break
+                refused = self._unreachable(found, until, seconds)
+                drop_dead()
+                if refused or len(found) == self.size - 1:
+                    break
             missing = [self._named(index) for index in range(1, self.size) if index not in found]
             listening.settimeout(max(0.01, until - time.monotonic()))
             try:
@@ -239,7 +243,7 @@ class Crew:
                                     f"start it, and look whether its machine can reach this one{elsewhere}; {LONGER}")  # fmt: skip
                 break
             greeting = _greeting(connection)
-            if greeting is None or not 0 <= greeting["index"] < self.size:  # none of ours
+            if greeting is None or not greeting["addresses"]:  # none of ours
                 connection.close()
                 continue
             index, name = greeting["index"], f"{greeting['host']}, process {greeting['process']}"
@@ -253,7 +257,6 @@ class Crew:
                 found[-1] = connection
             if index not in found:
                 found[index], who[index] = connection, name
-        refused = refused or self._unreachable(until, seconds)
         gone = None
         for index, connection in found.items():
             try:
@@ -268,13 +271,15 @@ class Crew:
             raise refused
         end_lost(f"{gone} went away before all workers were there")
 
-    def _unreachable(self, until: float, seconds: float) -> UserError | None:
-        """All are there and listen: which cannot be reached at the address that the others have of it? TensorFlow would not say."""
+    def _unreachable(self, found: Mapping[int, socket.socket], until: float, seconds: float) -> UserError | None:
+        """All are there and listen: at whose address does nobody? TensorFlow would not say."""
         until = max(until, time.monotonic() + PULSE / 2)  # the others wait a pulse longer
-        for index in range(1, self.size):
+        for index, connection in sorted(found.items()):
             try:
-                _connect(self.addresses[index], until).close()
+                _connect(self.addresses[index], until, functools.partial(_is_closed, connection)).close()
             except OSError as error:
+                if _is_closed(connection):  # it died meanwhile
+                    return None
                 return UserError(
                     f"{self._named(index)} is there, but cannot be reached at this address for {seconds:g} seconds: {_reason(error)}",
                     "give it the address of its own machine in TF_CONFIG, and open that port between the machines",
@@ -369,7 +374,7 @@ class Crew:
         self._links = {}
 
     def _named(self, index: int) -> str:
-        return f"worker {index} ({self.addresses[index]})" if index >= 0 else "another worker"
+        return f"worker {index} ({self.addresses[index]})" if 0 <= index < self.size else "another worker"
 
     def _watch(self) -> None:
         """Sends signs of life and looks for those of others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -65,11 +66,11 @@ class Launcher:
             if _written(self._begun) != self._before:
                 self._command = [word for word in self._command if word != "--restart"]
             left = self._restarts - attempt
-            tell(
+            _tell(
                 f"{reason}; "
                 + (f"all workers start again from the last checkpoint ({left} restarts left)" if left else "all are stopped")
             )
-        tell(f"hint: the same command goes on from the last checkpoint; the logs are in {self._logs}")
+        _tell(f"hint: the same command goes on from the last checkpoint; the logs are in {self._logs}")
         return 1
 
     def _attempt(self, *, first: bool) -> tuple[int, str | None]:
@@ -89,6 +90,7 @@ class Launcher:
         places = [f"127.0.0.1:{port}" for port in free_ports(self._count)]
         self._workers, self._teller = [], None
         every = gpus()
+        each = len(every) // self._count  # TensorFlow wants as many on each
         for index, cores in enumerate(shares(self._count)):
             log = files.enter_context((self._logs / f"{index}.log").open("wb" if first else "ab"))
             environment = machine.given() | {
@@ -96,7 +98,7 @@ class Launcher:
                 "NLP_TASKS_DEADLINE": f"{self._deadline:g}", "NLP_TASKS_SILENCE": f"{self._silence:g}",
             }  # fmt: skip
             if every:
-                environment["CUDA_VISIBLE_DEVICES"] = ",".join(every[index :: self._count])
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(every[index * each : (index + 1) * each])
             chief = index == 0
             self._workers.append(subprocess.Popen(
                 self._command, env=environment,
@@ -150,7 +152,7 @@ class Launcher:
         """The last lines that a worker said, where they have not been shown here."""
         if index:
             lines = (self._logs / f"{index}.log").read_text(errors="replace").splitlines()
-            tell("\n".join(lines[-30 if "Traceback" in "".join(lines[-60:]) else -2 :]))
+            _tell("\n".join(lines[-30 if "Traceback" in "".join(lines[-60:]) else -2 :]))
 
     def _stop(self, number: int, frame: object) -> None:
         """Hands Ctrl-C and SIGTERM on; all workers stop after the same step. The second time they do not wait."""
@@ -204,13 +206,16 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in held]
 
 
+@functools.cache
 def gpus() -> list[str]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them; where it is set, those alone."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
-    found = Path("/proc/driver/nvidia/gpus")
-    return [str(number) for number in range(len(list(found.iterdir())))] if found.is_dir() else []
+    """The GPUs that TensorFlow sees, as CUDA_VISIBLE_DEVICES names them. A process of its own looks: who has looked holds them."""
+    if not Path("/proc/driver/nvidia").exists():
+        return []
+    looking = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
+    done = subprocess.run([sys.executable, "-c", looking], capture_output=True, text=True, check=False)
+    count = int(done.stdout) if done.returncode == 0 else 0
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return (named or [str(number) for number in range(count)])[:count]
 
 
 def check(workers: int) -> None:
@@ -219,7 +224,7 @@ def check(workers: int) -> None:
     if workers > most:
         raise UserError(f"--workers {workers}: this machine has {machine.cores()} cores", f"start at most {most} workers here")
     if 0 < len(gpus()) < workers:
-        raise UserError(f"--workers {workers}: GPUs of this machine: {len(gpus())}, and workers do not share one",
+        raise UserError(f"--workers {workers}: TensorFlow sees {len(gpus())} GPU here, and workers do not share one",
                         "start no more workers than GPUs, or set CUDA_VISIBLE_DEVICES=-1 to train on the cores")  # fmt: skip
 
 
@@ -236,12 +241,17 @@ def _prepared(cores: set[int]) -> Callable[[], None]:
     return prepare
 
 
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody looks any more
+        tell(text)
+
+
 def _tee(source: BinaryIO, log: BinaryIO) -> None:
     with source:
         for line in source:
             log.write(line)
             log.flush()
-            with contextlib.suppress(OSError):  # nobody looks any more; the chief goes on
+            with contextlib.suppress(OSError):  # the chief goes on
                 sys.stderr.write(line.decode(errors="replace"))
                 sys.stderr.flush()
 

@@ -267,9 +267,11 @@ def test_a_port_in_use_is_refused(start: Start) -> None:
     assert refused.value.message == f"worker 1: cannot listen at {address}: Address already in use"
 
 
-def test_another_cluster_is_refused(start: Start) -> None:
-    first = start.addresses[0]  # type: ignore[attr-defined]
-    elsewhere = Cluster((first, f"127.0.0.1:{free_ports(1)[0]}"), 1)
+@pytest.mark.parametrize("count", [1, 5])
+def test_another_cluster_is_refused(start: Start, count: int) -> None:
+    """Of fewer workers, or of so many that the chief has no such index."""
+    more = (start.addresses[0], *(f"127.0.0.1:{port}" for port in free_ports(count)))  # type: ignore[attr-defined]
+    elsewhere = Cluster(more, count)
 
     def stranger() -> str:
         with pytest.raises(UserError) as refused, Crew(elsewhere) as ours:
@@ -283,7 +285,7 @@ def test_another_cluster_is_refused(start: Start) -> None:
 
     waiting = start(0, chief)
     assert stranger() == waiting.result(20)
-    assert "has another cluster in its TF_CONFIG" in waiting.result() and elsewhere.addresses[1] in waiting.result()
+    assert "has another cluster in its TF_CONFIG" in waiting.result() and more[1] in waiting.result()
 
 
 GREETING = {"index": 9, "addresses": [], "host": "x", "process": 1}
