@@ -243,7 +243,7 @@ class Crew:
                                     f"start it, and look whether its machine can reach this one{elsewhere}; {LONGER}")  # fmt: skip
                 break
             greeting = _greeting(connection)
-            if greeting is None or not greeting["addresses"]:  # none of ours
+            if greeting is None or greeting["index"] not in range(len(greeting["addresses"])):  # none of ours
                 connection.close()
                 continue
             index, name = greeting["index"], f"{greeting['host']}, process {greeting['process']}"
@@ -254,9 +254,7 @@ class Crew:
             elif index in found or index == 0:
                 refused = UserError(f"two workers have the index {index}: {who.get(index, 'this one')}, and {name}",
                                     "give each worker a task.index of its own in TF_CONFIG")  # fmt: skip
-                found[-1] = connection
-            if index not in found:
-                found[index], who[index] = connection, name
+            found[-1 if refused else index], who[index] = connection, name
         gone = None
         for index, connection in found.items():
             try:
